@@ -1,0 +1,184 @@
+"""Rows of the journal: what a guest did and saw, one small record each, and who takes them.
+
+Everything that a report says is a fold over these rows (or over interval records that are themselves folds of them).
+Instants (`*_ns`) are nanoseconds of the run's monotonic clock; 0 stands for "never".
+A *label* names one conversation of one guest slot: `"17-2"` is the second conversation of slot 17.
+Message ids are `run.label.g.seq` (guest to agent) and `run.label.a.seq` (agent to guest), seq from 1.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+OK, FAIL, INFO = "ok", "fail", "info"
+"""Outcomes in Jepsen's sense: certainly done, certainly not done, unknown."""
+
+GUEST, AGENT = "g", "a"
+PUSH, RESYNC = "push", "resync"
+
+MEASURES = (
+    "token",
+    "guest",
+    "connect",
+    "auth",
+    "routing",
+    "queue",
+    "ack",
+    "echo",
+    "reply",
+    "upload",
+    "poll.hold",
+    "event.lag",
+    "resync",
+    "refresh.gap",
+    "reconnect.gap",
+    "lookup",
+    "leave",
+)
+"""Everything that is timed. `poll.hold` and the two gaps are spans, not latencies of the server."""
+
+STATES = (
+    "arriving",
+    "authenticating",
+    "queued",
+    "chatting",
+    "reconnecting",
+    "rest_only",
+    "leaving",
+    "between",
+    "finished",
+)
+"""A guest's state as the live view and the load plot count it. `between` is a pause between two conversations."""
+
+
+class Invoked(msgspec.Struct, array_like=True, tag="i", gc=False):
+    """A message attempt, written down before its first byte may leave."""
+
+    at_ns: int
+    label: str
+    seq: int
+    attempt: int
+    intended_ns: int
+    size: int
+
+
+class Closed(msgspec.Struct, array_like=True, tag="c", gc=False):
+    """The final outcome of a message of the guest: exactly one for each seq that was invoked."""
+
+    at_ns: int
+    label: str
+    seq: int
+    outcome: str
+    cause: str
+    intended_ns: int
+    sent_ns: int
+    attempts: int
+    via: str
+    """What settled it: `ack`, `echo`, `listing`, `refusal`, `end`."""
+
+
+class Sample(msgspec.Struct, array_like=True, tag="s", gc=False):
+    """One timed thing: service is `end - start`, response `end - intended`, send delay `start - max(intended, free)`.
+
+    `free_ns` is the end of the same guest's previous action where that held this one up (0: nothing did).
+    `ref` joins it to truth: the request's id, the message's seq, or the connection's address.
+    """
+
+    at_ns: int
+    label: str
+    measure: str
+    outcome: str
+    cause: str
+    intended_ns: int
+    start_ns: int
+    end_ns: int
+    free_ns: int
+    ref: str
+    endpoint: str
+    detail: str = ""
+
+
+class Arrived(msgspec.Struct, array_like=True, tag="a", gc=False):
+    """One copy of a message reached the guest; one row for every copy, in the order in which they were read."""
+
+    at_ns: int
+    label: str
+    direction: str
+    """`g`: the guest's own message come back (echo, mirror, listing); `a`: an agent's."""
+    seq: int
+    re: int
+    """The guest's seq that an agent's message answers; 0: none."""
+    channel: str
+    epoch: int
+    mid: str
+    """The server's name of this stored message: two copies with unlike names were stored twice."""
+    server_ns: int
+    """The server's own stamp in wall-clock nanoseconds; 0: none."""
+    via: str
+    """Request id (listing, long poll) or connection address (push)."""
+
+
+class Connection(msgspec.Struct, array_like=True, tag="k", gc=False):
+    """One WebSocket, written at its end. `address` is `ip:port` of the guest's end, `ready_ns` when it was authenticated."""
+
+    at_ns: int
+    label: str
+    epoch: int
+    address: str
+    opened_ns: int
+    ready_ns: int
+    ended_ns: int
+    begun: str
+    """Who began the end: `guest`, `server`, or `contested` (the guest had begun, but the peer never answered the close)."""
+    code: int
+    cause: str
+
+
+class Refused(msgspec.Struct, array_like=True, tag="r", gc=False):
+    """The server said "too many": HTTP 429 (`ref` = request id) or an error frame (`ref` = `address#n`, n-th on that socket)."""
+
+    at_ns: int
+    label: str
+    endpoint: str
+    ref: str
+    retry_after_ns: int
+
+
+class Ended(msgspec.Struct, array_like=True, tag="e", gc=False):
+    """A conversation is over for the guest. `complete`: everything the server stored was read back after the end."""
+
+    at_ns: int
+    label: str
+    conversation_id: str
+    complete: bool
+    cause: str
+
+
+class State(msgspec.Struct, array_like=True, tag="t", gc=False):
+    """The guest went from one of `STATES` to another."""
+
+    at_ns: int
+    label: str
+    before: str
+    after: str
+
+
+class Noted(msgspec.Struct, array_like=True, tag="n", gc=False):
+    """Something counted by name that has neither length nor outcome, such as `frame.unknown_type` or `breaker.open`."""
+
+    at_ns: int
+    label: str
+    what: str
+    detail: str = ""
+
+
+Row = Invoked | Closed | Sample | Arrived | Connection | Refused | Ended | State | Noted
+
+
+class Observer(Protocol):
+    """Takes what sessions observe. One per process; must neither block nor raise."""
+
+    def record(self, row: Row) -> None:
+        """Take one row."""
