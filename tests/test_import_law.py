@@ -16,7 +16,7 @@ SHELL = {"gevent", "locust", "websocket", "geventhttpclient", "greenlet"}
 LAW: dict[str, set[str]] = {
     "errors": set(),
     "core": set(),
-    "metrics": {"core.ops"},
+    "metrics": {"core.ops", "journal.records", "journal.codec"},
     "dialects": {"core"},
     "verdicts": {"metrics"},
     "search": {"verdicts"},

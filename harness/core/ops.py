@@ -98,6 +98,8 @@ class Sample(msgspec.Struct, array_like=True, tag="s", gc=False):
     ref: str
     endpoint: str
     detail: str = ""
+    earliest_ns: int = 0
+    """The end cannot truly lie before this instant (0: not known). Filled in by the recorder from the loop's bracket."""
 
 
 class Arrived(msgspec.Struct, array_like=True, tag="a", gc=False):

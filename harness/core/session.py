@@ -92,6 +92,12 @@ class Socket(msgspec.Struct):
     refusals: int = 0
 
 
+def socket_endpoint(path: str) -> str:
+    """The template of a WebSocket's path, for rows: without query (it may hold a token) and with `{id}` for ids."""
+    parts = path.partition("?")[0].split("/")
+    return "GET " + "/".join("{id}" if len(part) > 2 and any(map(str.isdigit, part)) else part for part in parts)
+
+
 Continuation = Callable[[int, HttpRequest, "HttpResponse | HttpFailure"], None]
 
 
@@ -120,6 +126,8 @@ class GuestSession(ABC):
         self._free_ns = 0
         self._by_key: dict[int, Op] = {}
         self._pending: dict[str, tuple[str, Continuation]] = {}
+        self._held_until: dict[str, int] = {}
+        """By request: when what held it up was over (`Sample.free_ns`)."""
         self._timers: dict[str, int] = {}
         self._outbox: list[Output] = []
         self._pacer = Pacer(context.behaviour, context.rng)
@@ -201,7 +209,7 @@ class GuestSession(ABC):
                 request.intended_ns or start,
                 start,
                 now,
-                0,
+                self._held_until.pop(request.id, 0),
                 request.id,
                 request.endpoint,
                 request.local,
@@ -216,7 +224,17 @@ class GuestSession(ABC):
         request = socket.request
         self.context.observer.record(
             ops.Sample(
-                now, self.label, "connect", ops.OK, "", request.intended_ns, request.start_ns or now, now, 0, address, request.path
+                now,
+                self.label,
+                "connect",
+                ops.OK,
+                "",
+                request.intended_ns,
+                request.start_ns or now,
+                now,
+                0,
+                address,
+                socket_endpoint(request.path),
             )
         )
         self._on_open(now, conn)
@@ -237,14 +255,14 @@ class GuestSession(ABC):
                 now,
                 0,
                 request.request_id,
-                request.path,
+                socket_endpoint(request.path),
             )
         )
         if response is not None and response.status == 429:
             wait = retry_after_ns(
                 response.headers.get("retry-after"), now + self.context.wall_offset_ns, default_ns=-1, cap_ns=seconds(3600)
             )
-            self._refused(now, "GET " + request.path, request.request_id, wait)
+            self._refused(now, socket_endpoint(request.path), request.request_id, wait)
         self._on_open_failed(now, conn, cause, response)
         self._finish_if_done(now)
 
@@ -268,6 +286,17 @@ class GuestSession(ABC):
             )
         )
         self._on_closed(now, socket, end)
+        self._finish_if_done(now)
+
+    def abandon(self, now: int) -> None:
+        """The shell gives the guest up and does no more I/O for it: close the books as they are, and finish."""
+        if self.finished:
+            return
+        self.stopping = self.closing = True
+        self._pending.clear()
+        self.sockets.clear()
+        self._end_conversation(now, False, FailureCause.INTERRUPTED.value)
+        self._outbox.clear()
         self._finish_if_done(now)
 
     def say(self, now: int, text: str) -> Op | None:
@@ -430,7 +459,7 @@ class GuestSession(ABC):
         self.context.observer.record(
             ops.Closed(now, op.label, op.seq, outcome, cause.value, op.intended_ns, op.sent_ns, op.attempts, via)
         )
-        if outcome == ops.FAIL:
+        if outcome == ops.FAIL and not op.replied:  # replied: its exchange is over already, the next one may be under way
             op.replied = True
             self._disarm(f"reply:{op.seq}")
             self._exchange_over(now)
@@ -586,8 +615,12 @@ class GuestSession(ABC):
         timeout_ns: int = seconds(10),
         lane: str = "main",
         intended_ns: int = 0,
+        free_ns: int = 0,
     ) -> HttpRequest:
-        """Ask for an HTTP exchange; `endpoint` is `METHOD /path/template` and `go_on` is called with its outcome."""
+        """Ask for an HTTP exchange; `endpoint` is `METHOD /path/template` and `go_on` is called with its outcome.
+
+        `free_ns` is when the action that held this one up was over (0: none did).
+        """
         self._last_request += 1
         request_id = f"{self.context.run}.{self.context.slot}.{self._last_request}"
         all_headers = [("X-Request-Id", request_id), *(headers or ())]
@@ -597,6 +630,8 @@ class GuestSession(ABC):
             request_id, endpoint, base, endpoint.partition(" ")[0], path, all_headers, body, timeout_ns, lane, intended_ns or now
         )
         self._pending[request_id] = (measure, go_on)
+        if free_ns:
+            self._held_until[request_id] = free_ns
         self._outbox.append(request)
         return request
 

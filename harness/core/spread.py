@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from decimal import Decimal
 from random import Random
 from typing import Annotated, Any
 
@@ -29,7 +30,7 @@ def seconds(value: float) -> int:
 def parse_duration(text: object) -> int:
     """Nanoseconds of `"1.5s"`. Raises ValueError naming the known units; a bare number has no unit and is refused."""
     if isinstance(text, str) and (found := _DURATION.match(text)) and found[2] in NS:
-        return round(float(found[1]) * NS[found[2]])
+        return round(Decimal(found[1]) * NS[found[2]])
     raise ValueError(f'{text!r} is not a duration: write a number and a unit, such as "250ms" (ns us ms s min h d)')
 
 

@@ -1,0 +1,54 @@
+# make            what there is
+# make run        the first run: 300 guests against the embedded simulator, a verdict at the end
+# make test       all tests but the long proofs
+
+VENV     := .venv
+BIN      := $(VENV)/bin
+SCENARIO ?= locustfiles/scenarios/first-run.toml
+ARGS     ?=
+TESTS    ?= tests
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check prove clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+setup: $(VENV)/.stamp ## make .venv with everything that is needed, at fixed versions
+
+$(VENV)/.stamp: requirements.lock pyproject.toml
+	@set -eu; \
+	if ! $(BIN)/python -c 'import pip' >/dev/null 2>&1; then \
+		found=; \
+		for name in $${PYTHON:-python3 python3.13 python3.12 python3.11}; do \
+			if "$$name" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' >/dev/null 2>&1; then \
+				found="$$name"; break; \
+			fi; \
+		done; \
+		if [ -z "$$found" ]; then \
+			echo "guestswarm needs Python 3.11, 3.12 or 3.13, and none was found; name one: make setup PYTHON=/path/to/python" >&2; \
+			exit 1; \
+		fi; \
+		"$$found" -m venv --clear $(VENV); \
+	fi
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-index --no-deps --no-build-isolation --editable .
+	@touch $@
+
+run: setup ## run a scenario (SCENARIO=file, ARGS="-u 50 -t 30s")
+	@$(BIN)/guestswarm run $(SCENARIO) $(ARGS)
+
+test: setup ## all tests but the long proofs (TESTS=path, ARGS="-x")
+	@$(BIN)/python -m pytest -m "not prove" $(ARGS) $(TESTS)
+
+check: setup ## lint, format and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+prove: setup ## the long proofs
+	@$(BIN)/python -m pytest -m prove $(ARGS) $(TESTS)
+
+clean: ## remove everything that was made, but the runs
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

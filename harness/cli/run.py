@@ -1,0 +1,399 @@
+"""`guestswarm run SCENARIO`: the thin parent of a run.
+
+It validates, makes the run folder, starts simulator and load child by exec, shows progress, passes signals on, and at the end
+lets a report child judge what was written. It opens no socket to a target and loads no gevent.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from secrets import token_urlsafe
+from types import FrameType
+from typing import Any
+
+from harness.cli.progress import Progress, read_line
+from harness.cli.terminal import Terminal
+from harness.config import Scenario, check_authorised, covers, load_scenario
+from harness.config.secret import resolve
+from harness.core.credentials import Secret
+from harness.errors import ExitCode, GuestswarmError, UsageError
+from harness.runs.folder import create_run, read_manifest, update_manifest, write_json
+from harness.runs.manifest import CLIENT_SECRET_ENV, CONTROL_TOKEN_ENV, RESOLVED, LoadOrder, SimulatorAddress, new_manifest
+from harness.runs.process import Child, first_line, spawn, stop
+from harness.runs.simulated import SIM_SECRET_ENV, SimulatorProcess
+
+LOAD_COMMAND = (sys.executable, "-m", "harness.swarm.child")
+REPORT_COMMAND = (sys.executable, "-m", "harness.cli.main", "report")
+LOAD_LOG = "load.log"
+_GRACE_S = 60.0
+"""Beyond everything that is planned: how long the load child may take before it is ended from outside."""
+_SECOND_SIGNAL_S = 5.0
+_REPORT_S = 900.0
+_BEFORE_LOAD = (ExitCode.USAGE, ExitCode.UNREACHABLE, ExitCode.NOT_AUTHORISED)
+
+
+def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    parser = commands.add_parser("run", parents=[common], help="run a scenario: load, drain, verdict, report")
+    parser.add_argument("scenario", metavar="SCENARIO", help="a scenario file (.toml)")
+    parser.add_argument("--simulate", action="store_true", help="send the guests to the embedded simulator whatever the target is")
+    parser.add_argument("-u", "--users", metavar="N", help="number of guests ([guests] count, or max_guests)")
+    parser.add_argument("-r", "--rate", type=_rate, metavar="N", help="guests that arrive per second (sets [load] ramp)")
+    parser.add_argument("-t", "--time", metavar="DURATION", help='full load, such as "60s" or "10min" ([load] duration)')
+    parser.add_argument("--seed", metavar="N", help="[scenario] seed")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any key, such as load.loss_wait=10s")
+    parser.add_argument("--tls", action="store_true", help="simulator only: speak TLS to it")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+    parser.set_defaults(execute=execute)
+
+
+def _rate(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value
+
+
+def execute(args: argparse.Namespace, terminal: Terminal) -> int:
+    """Run it; the exit code is the verdict's, or says why there is none."""
+    with _Signals() as signals:
+        scenario = read_scenario(args)
+        simulated = args.simulate or scenario.simulated
+        if args.tls and not simulated:
+            raise UsageError("--tls is for the simulator; a target's URLs say themselves what they speak", where="--tls")
+        if not simulated:
+            check_authorised(scenario, foreign_hosts(scenario), datetime.now(UTC))
+        secret = _secret(scenario, simulated)
+        folder = create_run(args.runs, scenario.name, _manifest(scenario, simulated))
+        args.folder = folder
+        resolved = folder / RESOLVED
+        write_json(resolved, scenario.resolved())
+        run = _Run(scenario, folder, terminal, signals, secret)
+        return run.carry_out(simulated=simulated, tls=args.tls, resolved=resolved, runs=args.runs)
+
+
+# ------------------------------------------------------------------ before
+def overrides_of(args: argparse.Namespace) -> dict[str, Any]:
+    """Flags as dotted keys; the ones with a name of their own win over `--set`."""
+    overrides: dict[str, Any] = {}
+    for pair in args.set:
+        key, equals, value = pair.partition("=")
+        if not equals or not key.strip():
+            raise UsageError("needs KEY=VALUE, such as load.duration=90s", where="--set")
+        overrides[key.strip()] = value
+    if args.users is not None:
+        overrides["guests.max_guests" if _open_model(Path(args.scenario)) else "guests.count"] = args.users
+    if args.time is not None:
+        overrides["load.duration"] = args.time
+    if args.seed is not None:
+        overrides["scenario.seed"] = args.seed
+    return overrides
+
+
+def _open_model(path: Path) -> bool:
+    """Whether the file asks for arrivals at a rate; what is wrong with it otherwise is said later."""
+    try:
+        guests = tomllib.loads(path.read_text("utf-8-sig")).get("guests")
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(guests, dict) and "max_guests" in guests
+
+
+def read_scenario(args: argparse.Namespace) -> Scenario:
+    """The scenario with flags applied and the simulator's table judged by the simulator's own reader."""
+    overrides = overrides_of(args)
+    scenario = load_scenario(args.scenario, overrides, simulate=args.simulate, validate_simulator=judge_simulator)
+    if args.rate is None:
+        return scenario
+    if scenario.guests.count is None:
+        overrides["guests.arrivals_per_s"] = args.rate
+    else:
+        overrides["load.ramp"] = f"{round(scenario.guests.count / args.rate * 1000)}ms"
+    return load_scenario(args.scenario, overrides, simulate=args.simulate, validate_simulator=judge_simulator)
+
+
+def judge_simulator(table: dict[str, Any]) -> None:
+    """Let the simulator's own reader look at its table; it raises what it does not like."""
+    from harness.simulator.config import SimConfig
+
+    credentials = table.get("credentials")
+    if isinstance(credentials, dict):  # its secret is fetched by us, and given by environment
+        table = {**table, "credentials": {key: value for key, value in credentials.items() if key != "client_secret"}}
+    SimConfig.from_table(table)
+
+
+def foreign_hosts(scenario: Scenario) -> tuple[str, ...]:
+    """Hosts of the target that are not this machine, judged by address; one that cannot be resolved is not."""
+    return tuple(host for host in scenario.hosts() if not _is_local(host, scenario))
+
+
+def _is_local(host: str, scenario: Scenario) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        pass
+    if scenario.authorisation is not None and covers(scenario.authorisation, host):
+        return False
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError:
+        return False
+    return bool(found) and all(ipaddress.ip_address(str(entry[4][0]).partition("%")[0]).is_loopback for entry in found)
+
+
+def _secret(scenario: Scenario, simulated: bool) -> Secret:
+    """The target's client secret. A simulator never gets the real one: it gets what its own table says, or a made-up one."""
+    if not simulated:
+        return scenario.client_secret() or Secret("")
+    credentials = scenario.simulator.get("credentials")
+    given = credentials.get("client_secret") if isinstance(credentials, dict) else None
+    if isinstance(given, str) and given:
+        return resolve(given, environ=os.environ, folder=scenario.folder, where="simulator.credentials.client_secret")
+    return Secret(token_urlsafe(24))
+
+
+def _manifest(scenario: Scenario, simulated: bool) -> dict[str, Any]:
+    return new_manifest(
+        scenario=scenario.resolved(),
+        seed=scenario.seed,
+        dialects=list(scenario.mix),
+        simulated=simulated,
+        guests_planned=scenario.guests.planned,
+        ramp_ns=scenario.load.ramp,
+        duration_ns=scenario.load.duration,
+        loss_wait_ns=scenario.loss_wait_ns,
+        slo=scenario.slo,
+        health=scenario.health,
+        authorisation=scenario.authorisation.model_dump(mode="json") if scenario.authorisation else None,
+    )
+
+
+# ------------------------------------------------------------------ signals
+class _Signals:
+    """SIGINT and SIGTERM are ours from the first line: counted here, passed on to the load child once there is one."""
+
+    def __init__(self) -> None:
+        self.first = 0
+        self.count = 0
+        self.child: Child | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> _Signals:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        self.first = self.first or number
+        self.count += 1
+        if self.child is not None:
+            self.pass_on(self.child)
+
+    def attach(self, child: Child) -> None:
+        """From now on signals go to this child, also one that came a moment too early for it."""
+        self.child = child
+        if self.count:
+            self.pass_on(child)
+
+    def pass_on(self, child: Child) -> None:
+        """Tell the child what we were told. The process may have ended meanwhile."""
+        try:
+            child.send_signal(self.first)
+        except ProcessLookupError:
+            pass
+
+    @property
+    def told(self) -> bool:
+        """Whether we were told to end."""
+        return self.count > 0
+
+    @property
+    def word(self) -> str | None:
+        """How a run that was told to end has ended."""
+        return {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}.get(signal.Signals(self.first)) if self.first else None
+
+    @property
+    def exit_code(self) -> int:
+        """128 and the number of the first signal."""
+        return 128 + self.first
+
+
+# ------------------------------------------------------------------ the run
+@dataclass(slots=True)
+class _Run:
+    scenario: Scenario
+    folder: Path
+    terminal: Terminal
+    signals: _Signals
+    secret: Secret
+    simulator: SimulatorProcess | None = field(default=None, init=False)
+
+    def carry_out(self, *, simulated: bool, tls: bool, resolved: Path, runs: Path) -> int:
+        load = self.scenario.load
+        guests = self.scenario.guests.planned
+        progress = Progress(self.terminal, (load.ramp + load.duration) / 1e9, guests)
+        where = "simulated" if simulated else ", ".join(self.scenario.hosts())
+        self.terminal.note(f"{self.scenario.name} · {', '.join(self.scenario.mix)} · {where} · {guests} guests")
+        try:
+            with self._simulator(simulated, tls) as address:
+                LoadOrder(str(resolved), {}, address).write(self.folder)
+                status = self._load(progress)
+        except GuestswarmError:
+            self._note_end("failed")
+            raise
+        progress.finish()
+        if code := self._told_before_load(status, progress):
+            return code
+        drained = self.signals.told
+        self._note_end(self.signals.word or self._word(status))
+        code = self._report(runs)
+        if code == ExitCode.INTERNAL or status == ExitCode.INTERNAL:
+            return int(ExitCode.INTERNAL)
+        return self.signals.exit_code if drained else code
+
+    @contextmanager
+    def _simulator(self, simulated: bool, tls: bool) -> Iterator[SimulatorAddress | None]:
+        if not simulated:
+            yield None
+            return
+        table = _simulator_table(self.scenario)
+        secret_env = {SIM_SECRET_ENV: self.secret.reveal()}
+        self.simulator = SimulatorProcess.start(table, self.folder, seed=self.scenario.seed, tls=tls, secret_env=secret_env)
+        try:
+            yield SimulatorAddress(self.simulator.port, self.simulator.control, self.simulator.ca)
+        finally:
+            self.simulator.stop()
+
+    def _load(self, progress: Progress) -> int:
+        """The load child from start to end; returns its exit status."""
+        if self.signals.told:
+            return 0
+        env = {**os.environ, CLIENT_SECRET_ENV: self.secret.reveal()}
+        env.pop(SIM_SECRET_ENV, None)
+        if self.simulator is not None:
+            env[CONTROL_TOKEN_ENV] = self.simulator.token
+        child = spawn([*LOAD_COMMAND, str(self.folder)], env=env, errors=self.folder / LOAD_LOG)
+        self.signals.attach(child)
+        try:
+            self._watch(child, progress)
+        finally:
+            self.signals.child = None
+            status = stop(child)
+        return status
+
+    def _watch(self, child: Child, progress: Progress) -> None:
+        """Read the child's lines until it ends, within a time that everything planned fits into."""
+        load = self.scenario.load
+        drain_s = (load.settle + self.scenario.loss_wait_ns + load.drain) / 1e9
+        deadline = time.monotonic() + (load.ramp + load.duration) / 1e9 + drain_s + _GRACE_S
+        told = 0
+        buffer = b""
+        assert child.stdout is not None
+        with selectors.DefaultSelector() as selector:
+            selector.register(child.stdout, selectors.EVENT_READ)
+            while True:
+                now = time.monotonic()
+                if self.signals.count > told:
+                    told = self.signals.count
+                    patience = drain_s + _GRACE_S if told == 1 else _SECOND_SIGNAL_S
+                    deadline = min(deadline, now + patience)
+                    progress.say(f"Draining, up to {drain_s:.0f} s. Again stops at once." if told == 1 else "Stopping at once.")
+                if now > deadline:
+                    progress.say("The load child does not end: ended from outside.")
+                    return
+                if self.simulator is not None and not self.simulator.running and not told:
+                    progress.say("The simulator has ended; the run cannot go on.")
+                    told = 1
+                    deadline = min(deadline, now + drain_s + _GRACE_S)
+                    child.terminate()
+                if selector.select(0.25):
+                    chunk = os.read(child.stdout.fileno(), 1 << 16)
+                    if not chunk:
+                        return
+                    *lines, buffer = (buffer + chunk).split(b"\n")
+                    for raw in lines:
+                        if (line := read_line(raw)) is not None:
+                            progress.take(line, time.monotonic())
+                progress.tick(time.monotonic())
+
+    def _told_before_load(self, status: int, progress: Progress) -> int:
+        """The code of a run that ended before there was any load, with its message; 0 if there is something to judge."""
+        if self.signals.first and not list(self.folder.glob("journal-*.bin")):
+            self._note_end(self.signals.word or "interrupted")
+            self.terminal.note("Stopped before there was any load.")
+            return self.signals.exit_code
+        if status in _BEFORE_LOAD:
+            error = progress.error or {}
+            refused = GuestswarmError(
+                str(error.get("what") or first_line(self.folder / LOAD_LOG) or "the load could not begin"),
+                where=str(error.get("where") or ""),
+                hint=str(error.get("hint") or ""),
+            )
+            refused.exit_code = ExitCode(status)
+            self._note_end(
+                {ExitCode.UNREACHABLE: "unreachable", ExitCode.NOT_AUTHORISED: "not_authorised"}.get(refused.exit_code, "failed")
+            )
+            raise refused
+        if status:
+            said = (progress.error or {}).get("what") or first_line(self.folder / LOAD_LOG)
+            self.terminal.note(f"The load child ended with status {status}: {said or 'it said nothing'}")
+            self.terminal.note(f"  its own words are in {self.folder / LOAD_LOG}")
+        return 0
+
+    @staticmethod
+    def _word(status: int) -> str:
+        return "finished" if status == 0 else "killed" if status < 0 else "failed"
+
+    def _note_end(self, word: str) -> None:
+        """Say how it ended, where the load child did not get to."""
+        if read_manifest(self.folder).get("ended") is None:
+            update_manifest(self.folder, {"ended": word})
+
+    def _report(self, runs: Path) -> int:
+        """Rebuild the run from its journal in a process of its own; that one says the verdict, and on the last line the path."""
+        argv = [*REPORT_COMMAND, str(self.folder), "--runs", str(runs)]
+        argv += ["--json"] * self.terminal.json + ["--no-color"] * (not self.terminal.color)
+        before = self.signals.count
+        child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, start_new_session=True)  # noqa: S603
+        deadline = time.monotonic() + _REPORT_S
+        while True:
+            try:
+                return child.wait(0.25)
+            except subprocess.TimeoutExpired:
+                stopped = self.signals.count > before
+                if stopped or time.monotonic() > deadline:
+                    child.kill()
+                    child.wait()
+                    self.terminal.note(f"The report was not finished; make it later: guestswarm report {self.folder}")
+                    return self.signals.exit_code if stopped else int(ExitCode.UNKNOWN)
+
+
+def _simulator_table(scenario: Scenario) -> Mapping[str, Any]:
+    """The simulator's table, with the client id that the guests will use."""
+    table = dict(scenario.simulator)
+    credentials = dict(table.get("credentials") or {})
+    if scenario.target.client_id:
+        credentials.setdefault("client_id", scenario.target.client_id)
+    credentials.pop("client_secret", None)
+    return {**table, "credentials": credentials} if credentials else table

@@ -1,0 +1,571 @@
+"""The guest's half of `longpoll`: REST to send, a chain of long polls to receive.
+
+Life of a conversation: token → guest (which is the conversation) → queued → chatting → leaving → over. What is sent goes one
+POST at a time; what is received comes by one poll at a time. A conversation is over only when every request has returned,
+so that no poll is ever abandoned and nothing of it reaches into the next.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from harness.core import ops
+from harness.core.backoff import Backoff
+from harness.core.marker import read_marker
+from harness.core.session import Context, Socket
+from harness.core.spread import seconds
+from harness.core.wire import HttpFailure, HttpRequest, HttpResponse, SocketEnd
+from harness.dialects.longpoll_attachment import is_broken
+from harness.dialects.longpoll_auth import Call, Outcome, cause_of
+from harness.dialects.longpoll_events import ACCEPTED, FILTERED, MALFORMED, MESSAGE, Item, decode_events, decode_guest
+from harness.dialects.longpoll_send import CONVERSATION, JSON, Phase, SendingSession
+from harness.dialects.longpoll_settings import LongpollSettings
+from harness.dialects.registry import Dialect
+from harness.errors import FailureCause
+
+GUEST_PATH = "/api/v2/conversations/messaging/guest"
+CLOSE: dict[str, Any] = {"status": "closed"}
+CALLBACK: dict[str, Any] = {"callback": {"requested": True}}
+
+
+class LongpollSession(SendingSession):
+    """One guest of dialect `longpoll`."""
+
+    def __init__(self, context: Context, settings: LongpollSettings) -> None:
+        super().__init__(context, settings)
+        self._restart = Backoff(settings.retry_base, settings.retry_cap, proportional=max(settings.retry_jitter, 0.1))
+        self._restarts = 0
+        """Conversations in a row that came to nothing."""
+        self._epoch = 1
+        self._poll_local = ""
+        self._poll_broken = False
+        self._clear()
+
+    def _clear(self) -> None:
+        """What belongs to one conversation."""
+        self._transferred = self._late_pending = False
+        self._queue_ns = 0
+        """Since when the guest has been waiting for an agent; 0: it is not."""
+        self._since = -1
+        self._polling = False
+        self._poll_attempt = self._poll_limited = self._early = 0
+        self._dropped_ns = 0
+        self._leave_body = CLOSE
+        self._leave_asked = self._closed_seen = self._holes = False
+        self._end_cause = ""
+        self._abnormal = False
+        self._clear_sending()
+
+    # ---------------------------------------------------------------- from the shell
+    def on_http(self, now: int, request: HttpRequest, outcome: HttpResponse | HttpFailure) -> None:
+        """Take an answer, then see whether something waited for it."""
+        super().on_http(now, request, outcome)
+        self._settle(now)
+
+    def on_deadline(self, now: int) -> None:
+        """Run what is due, then see whether something waited for it."""
+        super().on_deadline(now)
+        self._settle(now)
+
+    # ---------------------------------------------------------------- beginning
+    def _begin_conversation(self, now: int) -> None:
+        if self.stopping:
+            self._next_or_finish(now)
+            return
+        self._new_conversation()
+        self._clear()
+        self._go(now, "authenticating")
+        self._start_up(now, now)
+
+    def _start_up(self, now: int, due: int) -> None:
+        if self._token_usable(now):
+            self._arm_refresh()
+            self._create_guest(now, due)
+        else:
+            self._clear_credentials()  # an old guest session's token is not carried on
+            self._phase = Phase.TOKEN
+            self._acquire(now, due)
+
+    def _token_ready(self, now: int) -> None:
+        if self._phase is Phase.TOKEN:
+            self._create_guest(now, now)
+
+    def _token_failed(self, now: int, cause: FailureCause) -> None:
+        if self._phase in (Phase.LIVE, Phase.LEAVING):
+            self._wind_up(now, cause.value, abnormal=True)
+        elif self._phase is Phase.TOKEN or self._waiting:
+            self._start_failed(now, cause)
+
+    def _start_failed(self, now: int, cause: FailureCause) -> None:
+        self._waiting.clear()
+        self._retries.clear()
+        if self.stopping:
+            self._wind_up(now, cause.value)
+            return
+        self._phase = Phase.TOKEN
+        self._arm("again", now + self._restart.delay(self._restarts, self.rng))
+        self._restarts += 1
+
+    def _create_guest(self, now: int, due: int) -> None:
+        self._phase = Phase.GUEST
+        settings, target = self.settings, self.context.target
+        body: dict[str, Any] = {
+            "email": settings.email.replace("{slot}", str(self.context.slot)).replace("{run}", self.context.run),
+            "firstName": settings.first_name,
+            "lastName": settings.last_name,
+        }
+        if settings.routing and not settings.late_routing:
+            routing = {}
+            if target.queue_id:
+                routing["queueId"] = target.queue_id
+            if target.skills:
+                routing["skill"] = self.rng.choice(target.skills)
+            if routing:
+                body["routing"] = routing
+        body["attributes"] = {
+            "source": settings.source,
+            "pageUrl": settings.page_url,
+            "userAgent": settings.user_agent,
+            **target.attributes,
+        }
+        self._call(
+            now,
+            Call(
+                "guest",
+                "POST " + GUEST_PATH,
+                GUEST_PATH,
+                self._on_guest,
+                settings.request_timeout,
+                due,
+                body=msgspec.json.encode(body),
+                content_type=JSON,
+            ),
+        )
+
+    def _on_guest(self, now: int, call: Call, outcome: Outcome) -> None:
+        created = decode_guest(outcome.body) if isinstance(outcome, HttpResponse) and 200 <= outcome.status < 300 else None
+        if created is None:
+            limited = isinstance(outcome, HttpResponse) and outcome.status == 429
+            if limited and not self.stopping and self._retry_later(now, call, outcome, self.settings.limit_attempts):
+                return
+            cause = cause_of(outcome)
+            if cause is FailureCause.UNAUTHORISED:
+                self._clear_credentials()
+            elif cause is FailureCause.CONFLICT:
+                self._note(now, "routing.loop")
+            self._start_failed(now, cause)
+            return
+        if self._guest_id and self._guest_id != created.guest_id:
+            self._note(now, "guest.id_changed")
+        self._guest_id = created.guest_id
+        self.conversation_id = created.conversation_id
+        self._phase = Phase.LIVE
+        self._go(now, "queued")
+        self._queue_ns = now
+        self._arm("queue", now + self.settings.queue_limit)
+        if self.settings.late_routing:
+            self._late_pending = True
+            self._arm("late", now + self.settings.late_routing_after)
+        self._poll(now, now)
+        if self.closing:
+            self._begin_leaving(now)
+
+    # ---------------------------------------------------------------- timers
+    def _on_timer(self, name: str, now: int, due: int) -> None:
+        if name == "poll":
+            self._poll(now, due)
+        elif name == "refresh":
+            if self._phase in (Phase.GUEST, Phase.LIVE, Phase.LEAVING):
+                self._acquire(now, due)
+        elif name == "token":
+            self._ask_token(now, due)
+        elif name == "again":
+            self._start_up(now, due)
+        elif name == "queue":
+            self._stalled(now)
+        elif name == "late":
+            self._route(now, due, self._queue_id)
+        elif name == "post":
+            self._post_again(now, due)
+        elif name == "drain":
+            self._drop_unsent()
+        elif name == "leave":
+            self._note(now, "leave.timeout")
+            self._wind_up(now, FailureCause.TIMEOUT.value)
+        elif name.startswith("call:"):
+            call = self._retries.pop(name, None)
+            if call is not None:
+                call.free_ns, call.retried = due, False
+                self._call(now, call)
+        else:
+            self._on_shared_timer(name, now, due)
+
+    # ---------------------------------------------------------------- receiving
+    def _poll(self, now: int, due: int) -> None:
+        """Park the next poll, if none is."""
+        if self._polling or self._closed_seen or self._phase not in (Phase.LIVE, Phase.LEAVING):
+            return
+        settings = self.settings
+        probe = settings.reconnect_probe and self._dropped_ns > 0
+        wait = 0 if settings.naive_poll or probe else settings.wait
+        path = f"/api/v2/conversations/{quote(self.conversation_id, safe='')}/events?wait={_in_seconds(wait)}"
+        if self._since >= 0:
+            path += f"&since={self._since}"
+        self._polling = True
+        self._disarm("poll")
+        self._call(
+            now,
+            Call(
+                "poll.hold",
+                "GET /api/v2/conversations/{id}/events",
+                path,
+                self._on_polled,
+                wait + settings.poll_margin,
+                due,
+                lane="poll",
+                hold_ns=wait,
+            ),
+        )
+
+    def _on_polled(self, now: int, call: Call, outcome: Outcome) -> None:
+        self._polling = False
+        if isinstance(outcome, HttpFailure):
+            self._poll_broken = True
+            self._dropped(now)
+            return
+        request = call.request
+        assert request is not None
+        self._note_connection(request.local)
+        status = outcome.status
+        if 200 <= status < 300:
+            items = decode_events(outcome.body, self.settings.max_answer)
+            if items is None:
+                self._note(now, "poll.oversize" if len(outcome.body) > self.settings.max_answer else "poll.malformed")
+                self._dropped(now)
+            else:
+                self._on_events(now, call, request, items)
+        elif self._phase is Phase.OVER:
+            return
+        elif status in (401, 404, 409):
+            self._conversation_gone(now, status)
+        elif status == 429 and self._poll_limited < self.settings.limit_attempts:
+            self._poll_limited += 1
+            pause = self.backoff.delay(self._poll_limited - 1, self.rng)
+            self._arm("poll", now + self._asked_wait(now, outcome, pause))
+        else:
+            self._dropped(now)
+
+    def _reload(self, now: int) -> None:
+        """The page is loaded anew: token, ids and cursor were stored, what the script remembered of failures was not."""
+        self._note(now, "reload")
+        self._poll_attempt = self._poll_limited = self._early = 0
+        self._uploads_off = False
+        if not self._polling and "poll" in self._timers:
+            self._poll(now, now)
+
+    def _note_connection(self, local: str) -> None:
+        """Another TCP connection is another epoch."""
+        if local and (local != self._poll_local or self._poll_broken):
+            if self._poll_local:
+                self._epoch += 1
+            self._poll_local = local
+            self._poll_broken = False
+
+    def _on_events(self, now: int, call: Call, request: HttpRequest, items: list[Item]) -> None:
+        settings = self.settings
+        if self._dropped_ns:
+            self._gap_over(now, ops.OK, request.id)
+            if self._phase is Phase.LIVE:
+                self._go(now, "chatting" if self._agent else "queued")
+        self._poll_attempt = self._poll_limited = 0
+        self._uploads_off = False
+        start, wait = request.start_ns or now, call.hold_ns
+        if not items and wait and now - start < settings.poll_early * wait:
+            self._early += 1
+            self._note(now, "poll.early_empty")
+        else:
+            self._early = 0
+        last = self._since
+        for item in items:
+            if item.id >= 0:
+                if item.id <= last:
+                    self._note(now, "cursor.violation", request.id)
+                last = item.id
+                self._since = max(self._since, item.id)
+            self._on_item(now, item, request.id)
+        if self._closed_seen:
+            self._wind_up(now)
+        elif settings.naive_poll:
+            self._arm("poll", max(now, start + settings.naive_interval))
+        elif self._early > 1:
+            # A server that answers empty at once would otherwise be asked as fast as the network allows.
+            self._arm("poll", now + self.backoff.delay(self._early - 2, self.rng))
+        else:
+            self._poll(now, now)
+
+    def _on_item(self, now: int, item: Item, via: str) -> None:
+        if item.kind == MESSAGE:
+            self._on_message(now, item, via)
+        elif item.kind == ACCEPTED:
+            self._on_agent(now, via)
+        elif item.closed:
+            self._closed_seen = True
+        elif item.kind == FILTERED:
+            self._note(now, "event.filtered")
+        elif item.kind == MALFORMED:
+            self._holes = True  # what it was will not come again: the read-back is not complete
+            self._note(now, "event.malformed")
+
+    def _on_message(self, now: int, item: Item, via: str) -> None:
+        message = item.message
+        assert message is not None
+        post = self._post
+        if post is not None and post.op is not None and post.start_ns:
+            post.op.sent_ns = post.start_ns  # an answer may overtake the POST's own
+        found = self._arrive(now, message.text, ops.PUSH, self._epoch, message.message_id, message.server_ns, via)
+        expected = False
+        if found is not None:
+            direction, seq = found
+            if direction == ops.GUEST:
+                self._seen_in_stream(now, seq)
+                expected = seq in self._attached
+                self._attached.discard(seq)
+                if message.sender and not item.own:
+                    self._note(now, "message.misattributed")
+            elif self._unknown or post is not None:
+                marker = read_marker(message.text)
+                if marker is not None and marker.re:
+                    self._seen_in_stream(now, marker.re)
+        if is_broken(item.files, expected):
+            self._note(now, "attachment.broken")
+
+    def _on_agent(self, now: int, via: str) -> None:
+        if self._agent:
+            return
+        self._agent = True
+        self._restarts = 0
+        self._disarm("queue")
+        self._queue_over(now, ops.OK, "", via)
+        if self._late_pending:
+            self._note(now, "routing.late_race")
+        if self._phase is Phase.LIVE:
+            self._start_chatting(now)
+
+    def _dropped(self, now: int) -> None:
+        """No events for now: back off and poll again."""
+        if self._phase not in (Phase.LIVE, Phase.LEAVING):
+            return
+        if not self._dropped_ns:
+            self._dropped_ns = now
+            if self._phase is Phase.LIVE:
+                self._go(now, "reconnecting")
+        self._arm("poll", now + self.backoff.delay(self._poll_attempt, self.rng))
+        self._poll_attempt += 1
+
+    def _gap_over(self, now: int, outcome: str, ref: str) -> None:
+        since, self._dropped_ns = self._dropped_ns, 0
+        if now - since > self.settings.reconnect_limit:
+            self._note(now, "reconnect.long")
+        cause = "" if outcome == ops.OK else FailureCause.INTERRUPTED.value
+        self.context.observer.record(ops.Sample(now, self.label, "reconnect.gap", outcome, cause, since, since, now, 0, ref, ""))
+
+    def _conversation_gone(self, now: int, status: int) -> None:
+        """The server has no such conversation (404), gave up routing it (409), or will not know the guest again (401)."""
+        if status == 401:
+            self._clear_credentials()
+            self._wind_up(now, FailureCause.UNAUTHORISED.value, abnormal=True)
+        elif status == 404:
+            self._note(now, "conversation.gone")
+            self._wind_up(now, FailureCause.NOT_FOUND.value, abnormal=True)
+        else:
+            self._note(now, "routing.loop")
+            self._wind_up(now, FailureCause.CONFLICT.value, abnormal=True)
+
+    # ---------------------------------------------------------------- the queue
+    def _queue_over(self, now: int, outcome: str, cause: str, ref: str) -> None:
+        since, self._queue_ns = self._queue_ns, 0
+        if since:
+            self.context.observer.record(ops.Sample(now, self.label, "queue", outcome, cause, since, since, now, 0, ref, ""))
+        elif outcome == ops.OK:
+            self._note(now, "queue.accepted_late")
+
+    def _stalled(self, now: int) -> None:
+        """Nobody came in time: ask for a callback, go to the other queue, or wait on."""
+        if self._phase is not Phase.LIVE or self._agent:
+            return
+        self._queue_over(now, ops.FAIL, FailureCause.QUEUE_STALLED.value, "")
+        if self.stopping:
+            return
+        draw = self.rng.random() - self.settings.stalled_callback
+        fallback = self.context.target.fallback_queue_id
+        if draw < 0:
+            self._note(now, "queue.callback")
+            self._begin_leaving(now, CALLBACK)
+        elif draw < self.settings.stalled_transfer and fallback and not self._transferred:
+            self._note(now, "queue.transfer")
+            self._transferred = True
+            self._route(now, now, fallback)
+
+    def _route(self, now: int, due: int, queue_id: str) -> None:
+        if self._phase is Phase.LIVE:
+            self._queue_id = queue_id
+            self._put(now, due, "routing", {"routing": {"queueId": queue_id}})
+
+    def _put(self, now: int, due: int, measure: str, body: dict[str, Any]) -> None:
+        self._call(
+            now,
+            Call(
+                measure,
+                "PUT " + CONVERSATION,
+                f"/api/v2/conversations/{quote(self.conversation_id, safe='')}",
+                self._on_routed if measure == "routing" else self._on_left,
+                self.settings.request_timeout,
+                due,
+                body=msgspec.json.encode(body),
+                content_type=JSON,
+            ),
+        )
+
+    def _on_routed(self, now: int, call: Call, outcome: Outcome) -> None:
+        if isinstance(outcome, HttpResponse) and 200 <= outcome.status < 300:
+            self._late_pending = False
+            if self._transferred and not self._agent and not self._queue_ns and self._phase is Phase.LIVE:
+                self._queue_ns = now  # a new wait, in another queue
+                self._arm("queue", now + self.settings.queue_limit)
+            return
+        if self._phase is not Phase.LIVE:
+            return
+        if isinstance(outcome, HttpResponse) and outcome.status in (401, 404, 409):
+            self._conversation_gone(now, outcome.status)
+        elif not self._retry_later(now, call, outcome, self.settings.limit_attempts):
+            self._late_pending = False
+            self._queue_id = self.context.target.queue_id
+            self._note(now, "routing.failed", cause_of(outcome).value)
+
+    # ---------------------------------------------------------------- ending
+    def _leave(self, now: int) -> None:
+        if self._phase is Phase.IDLE:
+            self._disarm("between")
+            self._next_or_finish(now)
+        elif self._phase is Phase.LIVE:
+            self._begin_leaving(now)
+        elif self._phase in (Phase.TOKEN, Phase.GUEST) and not self._guest_under_way():
+            self._wind_up(now)
+        self._settle(now)
+
+    def _on_stop(self, now: int) -> None:
+        if self._phase is Phase.IDLE and self.conversation:
+            self._disarm("between")
+            self._next_or_finish(now)
+        elif self._phase in (Phase.TOKEN, Phase.GUEST) and not self._guest_under_way():
+            self._wind_up(now)
+        self._settle(now)
+
+    def _guest_under_way(self) -> bool:
+        """A conversation may come to be: then it has to be ended properly."""
+        return any(measure == "guest" for measure, _ in self._pending.values())
+
+    def _begin_leaving(self, now: int, body: dict[str, Any] = CLOSE) -> None:
+        """Send what is still held, tell the server, then read on to the stream's end."""
+        if self._phase is not Phase.LIVE:
+            return
+        self._phase = Phase.LEAVING
+        self._go(now, "leaving")
+        self._leave_body = body
+        for name in ("send", "length", "queue", "late", "call:routing"):
+            self._disarm(name)
+        self._held_send = 0
+        self._arm("drain", now + self.settings.leave_drain)
+        self._arm("leave", now + self.settings.leave_timeout)
+        self._settle(now)
+
+    def _settle(self, now: int) -> None:
+        """Go on with whatever waited for requests to return."""
+        if self._phase is Phase.LEAVING and not self._leave_asked and self._current is None and not self._queue:
+            self._leave_asked = True
+            self._put(now, now, "leave", self._leave_body)
+        elif self._phase is Phase.OVER and not self._pending:
+            self._conclude(now)
+
+    def _on_left(self, now: int, call: Call, outcome: Outcome) -> None:
+        if self._phase is not Phase.LEAVING:
+            return
+        if isinstance(outcome, HttpResponse):
+            if 200 <= outcome.status < 300:
+                if self._dropped_ns or "poll" in self._timers:
+                    self._poll(now, now)
+                return
+            if outcome.status in (401, 404, 409):
+                self._conversation_gone(now, outcome.status)
+                return
+        if not self._retry_later(now, call, outcome, self.settings.leave_attempts):
+            self._wind_up(now, cause_of(outcome).value)
+
+    def _silenced(self) -> bool:
+        return self._phase in (Phase.IDLE, Phase.OVER) or (self._phase is Phase.GUEST and self.closing)
+
+    def _wind_up(self, now: int, cause: str = "", *, abnormal: bool = False) -> None:
+        """Ask for nothing more; once everything under way has returned, the conversation is over."""
+        if self._phase in (Phase.IDLE, Phase.OVER):
+            return
+        if self.conversation_id:
+            self._go(now, "leaving")
+        self._phase = Phase.OVER
+        self._end_cause, self._abnormal = cause, abnormal
+        self._queue.clear()
+        self._waiting.clear()
+        self._retries.clear()
+        self._held_send = 0
+        for name in [name for name in self._timers if not name.startswith("reply:")]:
+            self._disarm(name)
+        self._acquiring = self._acquiring and any(measure == "token" for measure, _ in self._pending.values())
+
+    def _conclude(self, now: int) -> None:
+        if self._queue_ns:
+            self._queue_over(now, ops.INFO, FailureCause.INTERRUPTED.value, "")
+        if self._dropped_ns:
+            self._gap_over(now, ops.INFO, "")
+        complete = self._closed_seen and not self._holes
+        cause, abnormal = self._end_cause, self._abnormal
+        self._end_conversation(now, complete, "" if complete else cause)
+        self._clear()
+        self._timers.clear()
+        self._phase = Phase.IDLE
+        pause = None
+        if abnormal:
+            pause = self._restart.delay(self._restarts, self.rng)
+            self._restarts += 1
+        self._next_or_finish(now, pause)
+
+    # ---------------------------------------------------------------- this dialect has no sockets
+    def _on_open(self, now: int, conn: int) -> None:
+        """Never called: no socket is opened."""
+
+    def _on_open_failed(self, now: int, conn: int, cause: str, response: HttpResponse | None) -> None:
+        """Never called: no socket is opened."""
+
+    def _on_frame(self, now: int, conn: int, data: str | bytes) -> None:
+        """Never called: no socket is opened."""
+
+    def _on_closed(self, now: int, socket: Socket, end: SocketEnd) -> None:
+        """Never called: no socket is opened."""
+
+
+def _in_seconds(ns: int) -> str:
+    return str(ns // seconds(1)) if ns % seconds(1) == 0 else f"{ns / 1e9:.9g}"
+
+
+DIALECT = Dialect(
+    name="longpoll",
+    published=False,
+    transport="REST to send, long polling to receive",
+    correlation="marker",
+    bases=("api",),
+    settings=LongpollSettings,
+    session=LongpollSession,
+    sources=("seed 000",),
+    transcript="longpoll.jsonl",
+)

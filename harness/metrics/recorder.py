@@ -1,0 +1,496 @@
+"""The one observer of a worker: writes rows to the journal's buffer and folds them into the interval at once.
+
+`refold` runs the same code over rows read back, so recording and recomputing cannot differ. For that, nothing here asks a
+clock: every decision depends on the rows, in their order, and on the instants at which intervals were closed.
+
+What is kept of rows (`rows`): `all`; `anomalies`, that is every row that is not plain (see `_KEPT`), and everything about a
+conversation from its first such row on; `none`. Past `max_bytes` of journal, `all` falls to `anomalies`, past twice that to
+`none`; interval records are always written. Each interval says what was in force and how many rows were not kept.
+
+Memory: lists of one interval's values; per conversation the state of its two streams, until `linger_ns` after its end (copies
+may still come over a socket that is being closed); per guest slot one small entry. Names that a server has a say in are capped.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections import defaultdict, deque
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from harness.core import ops
+from harness.journal.codec import INTERVAL, ROWS, array_of, chunk
+from harness.journal.records import (
+    HEALTH,
+    MAX_EXAMPLES,
+    MAX_NAMES,
+    OTHER,
+    REQUEST_DELAY,
+    SEND_DELAY,
+    SPANS,
+    Example,
+    Interval,
+    SparseHistogram,
+)
+from harness.metrics.duplicates import FIRST_PUSH, FIRST_RESYNC, OVERLAP
+from harness.metrics.histogram import sparse_of
+from harness.metrics.reorder import Jump
+from harness.metrics.streams import StreamStats
+
+CHUNK_BYTES = 256 * 1024
+LINGER_NS = 30_000_000_000
+LOSS_WAIT_NS = 60_000_000_000
+MAX_JOURNAL = 2 << 30
+BOUNDED = frozenset({"reply", "ack", "echo"})
+"""Measures whose samples get a lower bound from the loop watcher's bracket."""
+
+_REQUESTS = frozenset({"token", "guest", "connect", "upload", "resync", "lookup", "leave"})
+_LOSSES = ("lost.definite", "lost.unread", "undetermined", "unlisted", "unproven")
+_EXPECTED = frozenset({FIRST_PUSH, FIRST_RESYNC, OVERLAP})
+_KEPT = """
+Not plain, hence kept under `anomalies`: a sample or a message that is not `ok`; a further attempt; a copy of another class
+than `first_push`, `first_resync` and `resync_overlap`, or reordered, or of a message thought refused or unknown; a jump in
+an agent's numbers; a socket whose end the guest did not begin; every refusal; an end that is incomplete or has a cause;
+every note.
+"""
+
+
+class _Label:
+    """Books of one conversation."""
+
+    __slots__ = ("agent", "complete", "ended_at", "guest", "label", "marked")
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+        self.guest = StreamStats(own=True)
+        self.agent = StreamStats(own=False)
+        self.ended_at = 0
+        self.complete = False
+        self.marked = False
+
+
+class Recorder:
+    """Takes every row of one worker process; `close_interval` gives and journals what came since the last.
+
+    `emit` gets whole chunks (`JournalWriter.write`); None: nothing is written. The shell may set `poll_return_ns` at each
+    turn of its loop to the instant at which the poll *before* the current turn returned: no message read now can have
+    arrived earlier than that.
+    """
+
+    def __init__(
+        self,
+        run: str,
+        worker: str,
+        emit: Callable[[bytes], object] | None = None,
+        *,
+        start_ns: int = 0,
+        rows: str = "all",
+        max_bytes: int = MAX_JOURNAL,
+        linger_ns: int = LINGER_NS,
+        loss_wait_ns: int = LOSS_WAIT_NS,
+    ) -> None:
+        self.run, self.worker = run, worker
+        self.poll_return_ns = 0
+        self.fault = ""
+        """Traceback of the last row that could not be taken: a defect of ours, counted as `noted|recorder.fault`."""
+        self.rows = rows
+        self._emit = emit
+        self._max_bytes = max_bytes
+        self._linger_ns, self._loss_wait_ns = linger_ns, loss_wait_ns
+        self._encoder = msgspec.msgpack.Encoder()
+        self._buffer = bytearray()
+        self._buffered = 0
+        self._chunks = 0
+        self._bytes = 0
+        self._index = 0
+        self._t0_ns = start_ns
+        self._labels: dict[str, _Label] = {}
+        self._slots: dict[str, tuple[int, int]] = {}
+        """Slot -> newest conversation, newest whose books are closed."""
+        self._ending: deque[tuple[int, str]] = deque()
+        self._names: dict[str, dict[str, str]] = {}
+        self._series: dict[tuple[str, str], tuple[Callable[[int], None], Callable[[int], None]]] = {}
+        self._lists: dict[str, list[int]] = {}
+        self._delay_message = self._list(SEND_DELAY).append
+        self._delay_request = self._list(REQUEST_DELAY).append
+        self._lows = {
+            measure: (self._list(f"{measure}|ok|service_low").append, self._list(f"{measure}|ok|response_low").append)
+            for measure in BOUNDED
+        }
+        self._begin()
+        self._take: dict[type, Callable[..., bool]] = {
+            ops.Sample: self._sample,
+            ops.Arrived: self._arrived,
+            ops.Invoked: self._invoked,
+            ops.Closed: self._closed,
+            ops.Connection: self._connection,
+            ops.Refused: self._refused,
+            ops.Ended: self._ended,
+            ops.State: self._state,
+            ops.Noted: self._noted,
+        }
+
+    def _begin(self) -> None:
+        self._counts: defaultdict[tuple[str, ...], int] = defaultdict(int)
+        self._gauges: defaultdict[str, int] = defaultdict(int)
+        self._examples: dict[str, list[Example]] = {}
+        self._suppressed = 0
+
+    # ---------------------------------------------------------------- taking rows
+    def record(self, row: ops.Row) -> None:
+        """Take one row. Never raises, never blocks."""
+        try:
+            plain = self._take[type(row)](row)
+            if self._emit is None:
+                return
+            if self.rows != "all" and (self.rows == "none" or not self._worth_keeping(row, plain)):
+                self._suppressed += 1
+                return
+            mark = len(self._buffer)
+            if mark >= CHUNK_BYTES:
+                self._flush()
+                mark = 0
+            try:
+                self._encoder.encode_into(row, self._buffer, -1)
+            except UnicodeEncodeError:  # half of a surrogate pair: some JSON parsers let it pass
+                del self._buffer[mark:]
+                self._encoder.encode_into(_scrubbed(row), self._buffer, -1)
+            self._buffered += 1
+        except Exception:
+            self._counts["noted", "recorder.fault"] += 1
+            self.fault = traceback.format_exc(limit=4)
+
+    def _worth_keeping(self, row: ops.Row, plain: bool) -> bool:
+        books = self._labels.get(row.label)
+        if not plain:
+            if books:
+                books.marked = True
+            return True
+        return books is not None and books.marked
+
+    def _flush(self) -> None:
+        if self._buffered:
+            payload = array_of(self._buffered, self._buffer)
+            self._buffer, self._buffered = bytearray(), 0
+            self._write(ROWS, payload)
+
+    def _write(self, kind: int, payload: bytes) -> None:
+        if self._emit is None:
+            return
+        self._chunks += 1
+        data = chunk(kind, self._chunks, payload)
+        self._bytes += len(data)
+        self._emit(data)
+        if self.rows == "all" and self._bytes > self._max_bytes:
+            self.rows = "anomalies"
+        if self.rows == "anomalies" and self._bytes > 2 * self._max_bytes:
+            self.rows = "none"
+
+    def _sample(self, row: ops.Sample) -> bool:
+        measure, outcome, start, end = row.measure, row.outcome, row.start_ns, row.end_ns
+        series = self._series.get((measure, outcome))
+        if series is None:
+            series = self._new_series(measure, outcome)
+        series[0](end - start)
+        series[1](end - row.intended_ns)
+        if row.endpoint:
+            self._counts["requests", self._endpoint(row.endpoint), outcome] += 1
+        ok = outcome == "ok"
+        if not ok:
+            self._counts["failed", measure, outcome, self._name("cause", row.cause)] += 1
+        free, intended = row.free_ns, row.intended_ns
+        if measure == "reply" or (outcome == "fail" and measure in ("ack", "echo")):
+            if start != end:  # else it was never sent
+                self._delay_message(start - (free if free > intended else intended))
+        elif measure in _REQUESTS:
+            self._delay_request(start - (free if free > intended else intended))
+        if ok and measure in BOUNDED:
+            if not row.earliest_ns:
+                row.earliest_ns = self.poll_return_ns
+            if row.earliest_ns:
+                service = max(0, min(row.earliest_ns, end) - start)
+                lows = self._lows[measure]
+                lows[0](service)
+                lows[1](service + max(0, free - intended))
+        return ok
+
+    def _new_series(self, measure: str, outcome: str) -> tuple[Callable[[int], None], Callable[[int], None]]:
+        series: tuple[Callable[[int], None], Callable[[int], None]]
+        if measure in SPANS:
+            series = (self._list(f"{measure}|{outcome}|span").append, _nothing)
+        else:
+            series = (self._list(f"{measure}|{outcome}|service").append, self._list(f"{measure}|{outcome}|response").append)
+        self._series[measure, outcome] = series
+        return series
+
+    def _list(self, name: str) -> list[int]:
+        values = self._lists.get(name)
+        if values is None:
+            values = self._lists[name] = []
+        return values
+
+    def _invoked(self, row: ops.Invoked) -> bool:
+        books = self._labels.get(row.label) or self._open(row.label, row.at_ns, ours=True)
+        self._counts["messages", "attempts"] += 1
+        if row.attempt == 1:
+            self._counts["messages", "invoked"] += 1
+            self._gauges["open|messages"] += 1
+        if books is not None:
+            books.guest.invoke(row.seq, row.at_ns)
+        return row.attempt == 1
+
+    def _closed(self, row: ops.Closed) -> bool:
+        outcome = row.outcome
+        self._counts["messages", outcome] += 1
+        self._gauges["open|messages"] -= 1
+        ok = outcome == "ok"
+        if ok:
+            self._counts["messages.via", self._name("via", row.via)] += 1
+        else:
+            self._counts["messages.failed", outcome, self._name("cause", row.cause)] += 1
+        books = self._labels.get(row.label)
+        if books is not None:
+            books.guest.close(row.seq, outcome)
+            if books.guest.oddity:
+                self._odd(books.guest.oddity, row.at_ns, row.label, row.seq)
+        return ok
+
+    def _arrived(self, row: ops.Arrived) -> bool:
+        label, direction, at = row.label, row.direction, row.at_ns
+        counts = self._counts
+        books = self._labels.get(label)
+        if books is None:
+            books = self._open(label, at, ours=False)
+        if books is None or (books.ended_at and at > books.ended_at + self._linger_ns):
+            counts["after_end", direction] += 1
+            return False
+        own = direction == "g"
+        stream = books.guest if own else books.agent
+        order = stream.order
+        missing = order.missing
+        kind = stream.arrive(row.seq, at, row.channel, row.epoch, row.mid)
+        counts["copies", direction, kind] += 1
+        if own:
+            if ":" not in row.via:  # in an answer to a request: no mere echo, the server holds it
+                stream.proven(row.seq)
+        elif row.re:
+            books.guest.proven(row.re)
+        if stream.pushes:
+            counts["push.copies", direction] += 1
+            if stream.pushes == 1:
+                counts["push.messages", direction] += 1
+            elif stream.pushes == 2:
+                counts["push.replicated", direction] += 1
+        if not own and order.missing != missing:
+            self._gauges["open|gaps"] += order.missing - missing
+        plain = kind in _EXPECTED
+        if not plain:
+            self._example(kind, at, label, direction, row.seq)
+        if stream.waited_ns > self._loss_wait_ns and kind == FIRST_PUSH:
+            counts["late", direction] += 1
+            plain = False
+        if stream.oddity:
+            self._odd(stream.oddity, at, label, row.seq)
+            plain = False
+        event = stream.event
+        if event is not None:
+            if isinstance(event, Jump):
+                counts["discontinuities", direction] += 1
+                counts["skipped", direction] += event.missing
+            else:
+                counts["reordered", direction] += 1
+                self._list(f"reorder.late|{direction}|time").append(event.late_ns)
+                self._list(f"reorder.extent|{direction}|positions").append(event.extent)
+                self._example("reordered", at, label, direction, row.seq)
+            plain = False
+        return plain
+
+    def _connection(self, row: ops.Connection) -> bool:
+        counts = self._counts
+        begun = self._name("begun", row.begun)
+        counts["connections", "ended"] += 1
+        counts["connections.ended", begun, self._name("code", str(row.code))] += 1
+        if row.ready_ns:
+            counts["connections", "ready"] += 1
+            if begun != "guest":
+                counts["disconnects", begun] += 1
+                self._examples_add("disconnect", row.at_ns, row.address)
+        return begun == "guest"
+
+    def _refused(self, row: ops.Refused) -> bool:
+        self._counts["refused", self._endpoint(row.endpoint)] += 1
+        return False
+
+    def _noted(self, row: ops.Noted) -> bool:
+        self._counts["noted", self._name("noted", row.what)] += 1
+        return False
+
+    def _state(self, row: ops.State) -> bool:
+        if row.before:
+            self._gauges["guests|" + row.before] -= 1
+        self._gauges["guests|" + row.after] += 1
+        slot, _, number = row.label.partition("-")
+        if number.isdecimal():
+            self._advance(slot, int(number), row.at_ns)
+        return True
+
+    def _ended(self, row: ops.Ended) -> bool:
+        books = self._labels.get(row.label) or self._open(row.label, row.at_ns, ours=True)
+        if books is not None:
+            books.complete |= row.complete
+            if not books.ended_at:
+                self._counts["conversations", "ended"] += 1
+                if row.complete:
+                    self._counts["conversations", "complete"] += 1
+                if row.cause:
+                    self._counts["ended", self._name("cause", row.cause)] += 1
+                self._end(books, row.at_ns)
+        return row.complete and not row.cause
+
+    # ---------------------------------------------------------------- conversations
+    def _open(self, label: str, at: int, *, ours: bool) -> _Label | None:
+        """Books for a label not seen before. None: its books were closed long ago, or it is no label of this worker."""
+        slot, _, text = label.partition("-")
+        if not text.isdecimal():
+            return None
+        number = int(text)
+        newest, closed = self._slots.get(slot, (-2, 0))
+        if number <= closed or (not ours and number > newest + 1):
+            return None  # or a marker that some fault invented
+        self._advance(slot, number, at)
+        books = self._labels[label] = _Label(label)
+        self._counts["conversations", "begun"] += 1
+        self._gauges["open|conversations"] += 1
+        return books
+
+    def _advance(self, slot: str, number: int, at: int) -> None:
+        """The slot is at this conversation: an older one that was never ended is over."""
+        newest, closed = self._slots.get(slot, (0, 0))
+        if number > newest:
+            before = self._labels.get(f"{slot}-{newest}")
+            if before is not None and not before.ended_at:
+                self._end(before, at)
+            newest = number
+        self._slots[slot] = (newest, closed)
+
+    def _end(self, books: _Label, at: int) -> None:
+        books.ended_at = max(at, 1)
+        self._gauges["open|conversations"] -= 1
+        self._ending.append((at, books.label))
+
+    def _settle(self, books: _Label, now: int) -> None:
+        """Close the books of a conversation for good: what has not come is lost, as surely as can be said."""
+        label, at = books.label, books.ended_at or now
+        del self._labels[label]
+        slot, _, text = label.partition("-")
+        newest, closed = self._slots[slot]
+        self._slots[slot] = (newest, max(closed, int(text)))
+        if not books.ended_at:
+            self._gauges["open|conversations"] -= 1
+        counts = self._counts
+        for direction, stream in (("g", books.guest), ("a", books.agent)):
+            losses = stream.losses(books.complete, MAX_EXAMPLES)
+            unseen = 0 if stream.own else stream.order.unseen
+            for kind, seqs in zip(_LOSSES, losses, strict=True):
+                if seqs:
+                    counts[kind, direction] += unseen or len(seqs)
+                    for seq in seqs[:MAX_EXAMPLES]:
+                        self._example(kind, at, label, direction, seq)
+        if books.agent.order.missing:
+            self._gauges["open|gaps"] -= books.agent.order.missing
+
+    # ---------------------------------------------------------------- names and examples
+    def _name(self, family: str, name: str) -> str:
+        names = self._names.get(family)
+        if names is None:
+            names = self._names[family] = {}
+        known = names.get(name)
+        if known is not None:
+            return known
+        if len(names) >= MAX_NAMES:
+            return OTHER
+        clean = names[name] = name.replace("|", "/")[:200]
+        return clean
+
+    def _endpoint(self, endpoint: str) -> str:
+        names = self._names.get("endpoint")
+        known = names.get(endpoint) if names else None
+        return known if known is not None else self._name("endpoint", endpoint.partition("?")[0])
+
+    def _odd(self, oddity: str, at: int, label: str, seq: int) -> None:
+        self._counts[oddity, "g"] += 1
+        self._example(oddity, at, label, "g", seq)
+
+    def _example(self, kind: str, at: int, label: str, direction: str, seq: int) -> None:
+        self._examples_add(kind, at, f"{self.run}.{label}.{direction}.{seq}")
+
+    def _examples_add(self, kind: str, at: int, ref: str) -> None:
+        examples = self._examples.setdefault(kind, [])
+        examples.append((at, ref))
+        if len(examples) >= 4 * MAX_EXAMPLES:
+            examples[:] = sorted(set(examples))[:MAX_EXAMPLES]
+
+    # ---------------------------------------------------------------- intervals
+    def start(self, now: int) -> None:
+        """Where the first interval begins, if it was not known when this was made."""
+        self._t0_ns = now
+
+    def close_interval(
+        self,
+        now: int,
+        health: Mapping[str, float] | None = None,
+        histograms: Mapping[str, SparseHistogram] | None = None,
+        *,
+        final: bool = False,
+    ) -> Interval:
+        """End the current interval at `now`: journal its rows and its record, begin the next.
+
+        `histograms` are the shell's own, keyed `health|NAME`. `final` closes the books of every conversation.
+        """
+        ending = self._ending
+        while ending and (final or ending[0][0] + self._linger_ns <= now):
+            books = self._labels.get(ending.popleft()[1])
+            if books is not None:
+                self._settle(books, now)
+        if final:
+            for books in list(self._labels.values()):
+                self._settle(books, now)
+        self._flush()
+        found: dict[str, SparseHistogram] = {}
+        for name, values in self._lists.items():
+            if values:
+                found[name] = sparse_of(values, 1 if name.endswith("|positions") else 1000)
+                values.clear()
+        for name, histogram in (histograms or {}).items():
+            found[name if name.startswith(HEALTH) else HEALTH + name] = histogram
+        interval = Interval(
+            self._t0_ns,
+            now,
+            self.worker,
+            self._index,
+            final,
+            self.rows,
+            self._suppressed,
+            {"|".join(name): count for name, count in sorted(self._counts.items())},
+            {name: change for name, change in sorted(self._gauges.items()) if change},
+            dict(sorted(found.items())),
+            {kind: sorted(set(examples))[:MAX_EXAMPLES] for kind, examples in sorted(self._examples.items())},
+            dict(health or {}),
+        )
+        self._begin()
+        self._index += 1
+        self._t0_ns = now
+        self._write(INTERVAL, array_of(1, self._encoder.encode(interval)))
+        return interval
+
+
+def _scrubbed(row: ops.Row) -> ops.Row:
+    """The row with `?` for every character that no encoding can write."""
+    fields = ((name, getattr(row, name)) for name in row.__struct_fields__)
+    texts = {name: value.encode("utf-8", "replace").decode() for name, value in fields if isinstance(value, str)}
+    return msgspec.structs.replace(row, **texts)
+
+
+def _nothing(_: int) -> None:
+    """Takes the second value of a series that has but one."""

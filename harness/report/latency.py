@@ -1,0 +1,42 @@
+"""`latency.hlog`: every latency of the run, an interval a line, as HdrHistogram's tools read it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import IO, Any
+
+from harness.core.ops import MEASURES
+from harness.journal.reader import JournalReader
+from harness.journal.records import Interval, parts
+from harness.metrics.histogram import Histogram
+from harness.metrics.hlog import HlogLine, write_hlog
+from harness.report.fold import intervals
+
+_OWN = ("send_delay",)
+
+
+def write_latencies(out: IO[str], files: Iterable[Path], manifest: dict[str, Any]) -> None:
+    """Write the whole log. Tags are `MEASURE|OUTCOME|KIND`; the untagged line of an interval holds all `…|ok|response` of it."""
+    anchor = manifest.get("anchor") or {}
+    base_ns, wall_ns = int(anchor.get("monotonic_ns", 0)), int(anchor.get("wall_ns", 0))
+    records = intervals([JournalReader(path) for path in files])
+    write_hlog(out, wall_ns / 1e9, _lines(records, base_ns))
+
+
+def _lines(records: Iterator[Interval], base_ns: int) -> Iterator[HlogLine]:
+    for (t0_ns, t1_ns), group in groupby(records, key=lambda record: (record.t0_ns, record.t1_ns)):
+        merged: dict[str, Histogram] = {}
+        for record in group:
+            for name, sparse in record.histograms.items():
+                if parts(name)[0] in MEASURES or parts(name)[0] in _OWN:
+                    merged.setdefault(name, Histogram()).add_sparse(sparse)
+        start, length = (t0_ns - base_ns) / 1e9, (t1_ns - t0_ns) / 1e9
+        everything = Histogram()
+        for name, histogram in merged.items():
+            if name.endswith("|ok|response"):
+                everything.merge(histogram)
+        yield HlogLine("", start, length, everything)
+        for name in sorted(merged):
+            yield HlogLine(name, start, length, merged[name])

@@ -1,0 +1,117 @@
+"""The run as the report knows it: what was measured, how it compares with truth, what was asked, and what follows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from harness.report.fold import Measured
+from harness.report.truth import TruthRow
+from harness.verdicts.lattice import RuleResult, Verdict
+
+
+class Percentiles(msgspec.Struct, forbid_unknown_fields=True):
+    """A distribution in milliseconds. A percentile with fewer than ten samples beyond it is withheld: None."""
+
+    n: int
+    p50_ms: float | None
+    p90_ms: float | None
+    p95_ms: float | None
+    p99_ms: float | None
+    p999_ms: float | None
+    max_ms: float | None
+
+
+Measures = dict[str, dict[str, dict[str, Percentiles]]]
+"""measure -> `ok` | `failed` -> `service` | `response` | `span`."""
+
+
+class Guests(msgspec.Struct, forbid_unknown_fields=True):
+    """How many guests. `failed` are those that did not finish in good order; None while the run is not over."""
+
+    planned: int | None
+    peak: int | None
+    finished: int | None
+    failed: int | None
+
+
+class Anomaly(msgspec.Struct, forbid_unknown_fields=True):
+    """How often: from certain to possible, with examples."""
+
+    low: int
+    high: int
+    ids: list[str]
+
+
+class Reason(msgspec.Struct, forbid_unknown_fields=True):
+    """Why the verdict is what it is; the gravest comes first. `code` is from a closed set, `text` is a sentence."""
+
+    code: str
+    text: str
+
+
+class HealthLine(msgspec.Struct, forbid_unknown_fields=True):
+    """One sign of whether the generator can be believed. `ok` is None where it was not measured."""
+
+    name: str
+    value: float | None
+    limit: float | None
+    unit: str
+    ok: bool | None
+    decides: bool = True
+    """Whether being over the limit makes the run UNKNOWN; else it warns."""
+
+
+class ById(msgspec.Struct, forbid_unknown_fields=True):
+    """What the journal alone says of a row of the truth table: how many, and a digest of which."""
+
+    low: int
+    high: int
+    sha256: str
+
+
+class Figures(msgspec.Struct):
+    """The measured part: a function of journal and manifest, whatever the truth says."""
+
+    complete: bool
+    guests: Guests
+    messages: dict[str, int]
+    measures: Measures
+    anomalies: dict[str, Anomaly]
+    failures: dict[str, int]
+    counters: dict[str, int]
+    health: dict[str, float]
+    by_id: dict[str, ById]
+    """Empty where ids were not folded (a real target, or rows left out)."""
+
+
+class Model(msgspec.Struct):
+    """Everything that a report says."""
+
+    id: str
+    scenario: str
+    started_utc: str
+    simulated: bool
+    dialects: list[str]
+    manifest: dict[str, Any]
+    measured: Measured
+    figures: Figures
+    truth: list[TruthRow]
+    truth_state: str
+    """`sealed`, `absent`, `unsealed`, `broken`, `rows` (op rows were left out), or empty for a real target."""
+    truth_detail: str
+    health: list[HealthLine]
+    rules: list[RuleResult]
+    findings: list[dict[str, Any]]
+    at_ns: int | None
+    """How long after its start the run ended."""
+    planned_ns: int | None
+    verdict: Verdict
+    exit_code: int
+    reasons: list[Reason]
+
+
+def measured_json(model: Model) -> bytes:
+    """The measured part as canonical JSON: the same bytes with, without, or with a scrambled truth."""
+    return msgspec.json.encode(model.figures, order="sorted")

@@ -1,0 +1,115 @@
+"""`summary.json`: the run in a stable, versioned shape. What is not known is null."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from harness.report.model import Anomaly, Guests, Measures, Model, Reason
+from harness.report.truth import MAX_IDS, TruthRow
+
+SCHEMA: Literal["guestswarm.summary/1"] = "guestswarm.summary/1"
+
+_Ids = Annotated[list[str], msgspec.Meta(max_length=MAX_IDS)]
+
+
+class TruthLine(msgspec.Struct, forbid_unknown_fields=True):
+    """One row of the truth table; `equal` null: not compared."""
+
+    name: str
+    expected: int | None
+    measured: int | None
+    low: int | None
+    high: int | None
+    equal: bool | None
+    ids: _Ids
+
+
+class HealthCell(msgspec.Struct, forbid_unknown_fields=True):
+    """One sign of the generator's health."""
+
+    name: str
+    value: float | None
+    limit: float | None
+    unit: str
+    ok: bool | None
+
+
+class Rule(msgspec.Struct, forbid_unknown_fields=True):
+    """One rule and what it came to."""
+
+    rule: str
+    observed: float | None
+    low: float | None
+    high: float | None
+    samples: int | None
+    verdict: Literal["PASS", "FAIL", "UNKNOWN"]
+
+
+class Summary(msgspec.Struct, forbid_unknown_fields=True):
+    """The shape of `summary.json`, version 1."""
+
+    schema: Literal["guestswarm.summary/1"]
+    run: str
+    verdict: Literal["PASS", "FAIL", "UNKNOWN"]
+    exit_code: int
+    reasons: list[Reason]
+    simulated: bool
+    complete: bool
+    guests: Guests
+    truth: list[TruthLine]
+    measures: Measures
+    anomalies: dict[str, Anomaly]
+    findings: list[dict[str, Any]]
+    health: list[HealthCell]
+    slo: list[Rule]
+    failures: dict[str, int]
+
+
+def summary(model: Model) -> Summary:
+    """The summary of a model."""
+    return Summary(
+        SCHEMA,
+        model.id,
+        model.verdict.value,
+        model.exit_code,
+        model.reasons,
+        model.simulated,
+        model.figures.complete,
+        model.figures.guests,
+        [_truth(row) for row in model.truth],
+        model.figures.measures,
+        model.figures.anomalies,
+        model.findings,
+        [HealthCell(line.name, line.value, line.limit, line.unit, line.ok) for line in model.health],
+        [Rule(r.rule, r.observed.value, r.observed.low, r.observed.high, r.samples, r.verdict.value) for r in model.rules],
+        model.figures.failures,
+    )
+
+
+def _truth(row: TruthRow) -> TruthLine:
+    return TruthLine(row.name, row.expected, row.measured, row.low, row.high, row.equal, row.ids)
+
+
+def summary_json(model: Model) -> bytes:
+    """The bytes of `summary.json`: sorted keys, the same for the same run. Checked against its own shape."""
+    raw = msgspec.json.encode(summary(model), order="sorted")
+    read_summary(raw)
+    return msgspec.json.format(raw, indent=1) + b"\n"
+
+
+def read_summary(raw: bytes) -> Summary:
+    """The summary in these bytes. Raises msgspec.ValidationError where they have another shape."""
+    return msgspec.json.decode(raw, type=Summary)
+
+
+def summary_schema() -> dict[str, Any]:
+    """JSON Schema (2020-12) of `summary.json`."""
+    (body,), definitions = msgspec.json.schema_components([Summary], ref_template="#/$defs/{name}")
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": SCHEMA,
+        **body,
+        "$defs": definitions,
+    }

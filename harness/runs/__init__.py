@@ -1,0 +1,1 @@
+"""Run folders, manifests and the processes of a run. Standard library only: parent and children both import it."""

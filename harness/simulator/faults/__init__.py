@@ -1,0 +1,1 @@
+"""Faults on purpose: one small file each, seeded, composable, switchable while running."""

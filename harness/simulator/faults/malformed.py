@@ -1,0 +1,23 @@
+"""`malformed`: besides the message, a frame that is no JSON goes out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.simulator.faults.base import Fault
+
+if TYPE_CHECKING:
+    from harness.simulator.conversations import Plan
+    from harness.simulator.engine import Engine
+
+
+class Malformed(Fault):
+    """Per delivery."""
+
+    name = "malformed"
+
+    def on_delivery(self, engine: Engine, now: int, plan: Plan) -> None:
+        """Ask for the odd frame."""
+        if self.concerns(plan.message, plan.conv) and self.hit():
+            plan.extras.append(self.name)
+            engine.act(now, self.name, plan.message.unit)

@@ -1,0 +1,1 @@
+"""Shells over one guest session."""

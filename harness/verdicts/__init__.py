@@ -1,0 +1,1 @@
+"""Judgements: what a run's figures are worth against what was asked."""

@@ -1,0 +1,1 @@
+"""Guest halves, driven by hand."""
