@@ -99,6 +99,7 @@ def socket_endpoint(path: str) -> str:
 
 
 Continuation = Callable[[int, HttpRequest, "HttpResponse | HttpFailure"], None]
+Usable = Callable[[bytes], bool]
 
 
 class GuestSession(ABC):
@@ -125,7 +126,7 @@ class GuestSession(ABC):
         self._last_request = 0
         self._free_ns = 0
         self._by_key: dict[int, Op] = {}
-        self._pending: dict[str, tuple[str, Continuation]] = {}
+        self._pending: dict[str, tuple[str, Continuation, Usable | None]] = {}
         self._held_until: dict[str, int] = {}
         """By request: when what held it up was over (`Sample.free_ns`)."""
         self._timers: dict[str, int] = {}
@@ -187,10 +188,12 @@ class GuestSession(ABC):
         entry = self._pending.pop(request.id, None)
         if entry is None:
             return
-        measure, go_on = entry
+        measure, go_on, usable = entry
         start = request.start_ns or now
         if isinstance(outcome, HttpResponse):
             cause = cause_of_status(outcome.status)
+            if cause is None and usable is not None and not usable(outcome.body):
+                cause = FailureCause.MALFORMED
             result, why = (ops.OK, "") if cause is None else (ops.FAIL, cause.value)
             if cause is FailureCause.RATE_LIMITED:
                 wait = retry_after_ns(
@@ -616,10 +619,12 @@ class GuestSession(ABC):
         lane: str = "main",
         intended_ns: int = 0,
         free_ns: int = 0,
+        usable: Usable | None = None,
     ) -> HttpRequest:
         """Ask for an HTTP exchange; `endpoint` is `METHOD /path/template` and `go_on` is called with its outcome.
 
-        `free_ns` is when the action that held this one up was over (0: none did).
+        `free_ns` is when the action that held this one up was over (0: none did). A 2xx whose body is not `usable` is a failure of
+        cause `malformed`.
         """
         self._last_request += 1
         request_id = f"{self.context.run}.{self.context.slot}.{self._last_request}"
@@ -629,7 +634,7 @@ class GuestSession(ABC):
         request = HttpRequest(
             request_id, endpoint, base, endpoint.partition(" ")[0], path, all_headers, body, timeout_ns, lane, intended_ns or now
         )
-        self._pending[request_id] = (measure, go_on)
+        self._pending[request_id] = (measure, go_on, usable)
         if free_ns:
             self._held_until[request_id] = free_ns
         self._outbox.append(request)

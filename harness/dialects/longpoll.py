@@ -466,7 +466,7 @@ class LongpollSession(SendingSession):
 
     def _guest_under_way(self) -> bool:
         """A conversation may come to be: then it has to be ended properly."""
-        return any(measure == "guest" for measure, _ in self._pending.values())
+        return any(measure == "guest" for measure, *_ in self._pending.values())
 
     def _begin_leaving(self, now: int, body: dict[str, Any] = CLOSE) -> None:
         """Send what is still held, tell the server, then read on to the stream's end."""
@@ -521,7 +521,7 @@ class LongpollSession(SendingSession):
         self._held_send = 0
         for name in [name for name in self._timers if not name.startswith("reply:")]:
             self._disarm(name)
-        self._acquiring = self._acquiring and any(measure == "token" for measure, _ in self._pending.values())
+        self._acquiring = self._acquiring and any(measure == "token" for measure, *_ in self._pending.values())
 
     def _conclude(self, now: int) -> None:
         if self._queue_ns:

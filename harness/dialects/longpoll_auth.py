@@ -195,6 +195,7 @@ class AuthorisedSession(GuestSession):
             headers=[("Authorization", f"Basic {basic}"), ("Content-Type", FORM)],
             timeout_ns=self.settings.token_timeout,
             intended_ns=due,
+            usable=lambda answer: decode_token(answer) is not None,
         )
 
     def _on_token(self, now: int, request: HttpRequest, outcome: Outcome) -> None:

@@ -13,7 +13,7 @@ from functools import partial
 from harness.core import ops
 from harness.core.events import Pinged, QueueAccepted, Ready
 from harness.core.http import retry_after_ns
-from harness.core.session import Context, Socket, socket_endpoint
+from harness.core.session import Context, Socket
 from harness.core.wire import HttpResponse, SocketEnd
 from harness.dialects.webchat_frames import auth_frame, ping_frame, pong_frame, routing_frame
 from harness.dialects.webchat_rest import WebchatRest
@@ -85,7 +85,7 @@ class WebchatLink(WebchatRest):
                 now,
                 0,
                 ref,
-                socket_endpoint(self.settings.socket_path),
+                "WS " + self.settings.socket_path,
             )
         )
 

@@ -126,6 +126,7 @@ class WebchatRest(GuestSession):
             headers=[("Content-Type", "application/x-www-form-urlencoded")],
             timeout_ns=self.settings.http_timeout,
             lane="login",
+            usable=lambda answer: decode_grant(answer) is not None,
         )
 
     def _token_answered(self, now: int, request: HttpRequest, outcome: HttpResponse | HttpFailure) -> None:

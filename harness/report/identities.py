@@ -189,7 +189,7 @@ class Collector:
             if row.outcome != OK and row.cause in _UNANSWERED:
                 self._unanswered.add(row.ref)
             return
-        if not row.endpoint:
+        if not row.endpoint or row.endpoint.startswith("WS "):  # a frame's answer, no exchange
             return
         if row.outcome == INFO:
             self._unanswered.add(row.ref)

@@ -21,11 +21,14 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from harness.errors import ExitCode, GuestswarmError, UsageError
+from harness.simulator.config import SimConfig
+from harness.simulator.dialects.registry import HALVES
+from harness.simulator.engine import Engine
 from harness.simulator.server import Place, loopback, raise_descriptor_limit
+from harness.simulator.truth import TruthBuffer, TruthLog
 
 LAST_CHANCE_S = 1.5
 """After the parent has gone: how long an orderly end may take."""
-SECRET_VARIABLE = "GUESTSWARM_SIM_SECRET"  # noqa: S105
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -122,6 +125,38 @@ async def _serve(options: argparse.Namespace, table: dict[str, Any], place: Plac
     return int(ExitCode.PASS)
 
 
+def _build(options: argparse.Namespace, table: dict[str, Any], place: Place, token: str) -> tuple[Simulator, str | None]:
+    """Put shell and engine together. The second is the file with the guests' secret, where we had to make one up."""
+    names = tuple(name.strip() for name in options.dialects.split(",") if name.strip())
+    if unknown := [name for name in names if name not in HALVES]:
+        raise UsageError(f"no dialect {unknown[0]!r}", where="--dialects", hint=f"Known: {', '.join(sorted(HALVES))}.")
+    config = SimConfig.from_table(table)
+    secret, secret_file = config.secret(), None
+    if not secret:
+        secret = secrets.token_urlsafe(24)
+        secret_file = str(_write_secret(place.folder / "client-secret", secret))
+    shell, rows = Shell(), TruthBuffer()
+    offset = time.time_ns() - time.monotonic_ns()
+    engine = Engine(
+        config,
+        seed=options.seed,
+        outlet=shell,
+        truth=TruthLog(rows.write),
+        wall_offset_ns=offset,
+        secret=secret,
+        dialects=names,
+    )
+    shell.attach(engine)
+    return Simulator(shell, engine, rows, place, token), secret_file
+
+
+def _write_secret(path: Path, secret: str) -> Path:
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(secret)
+    return path
+
+
 def _watch_parent(loop: asyncio.AbstractEventLoop, stop: Callable[[], object]) -> None:
     def watch() -> NoReturn:
         try:
@@ -137,3 +172,7 @@ def _watch_parent(loop: asyncio.AbstractEventLoop, stop: Callable[[], object]) -
         os._exit(int(ExitCode.INTERNAL))
 
     threading.Thread(target=watch, name="parent-pipe", daemon=True).start()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

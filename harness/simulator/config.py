@@ -30,6 +30,13 @@ def _positive(value: Any, where: str) -> int:
     return spelling.whole(value, where, low=1)
 
 
+def _length(value: Any, where: str) -> int:
+    length = spelling.duration(value, where)
+    if length <= 0:
+        raise spelling.wrong(where, f"{value!r} is no length of time")
+    return length
+
+
 def _secret(value: Any, where: str) -> str:
     kind, _, name = spelling.text(value, where).partition(":")
     if kind == "env" and name:
@@ -138,6 +145,10 @@ class LongpollTable:
     max_upload: int = setting(_positive, 10 * 1024 * 1024)
     skill_required: bool = setting(spelling.flag, True)
     """Is the default routing strategy skill-based, so that a guest without a skill loops?"""
+    evaluate_every: int = setting(_length, 5 * SECOND)
+    """How often a routing loop is evaluated again; each time costs credits."""
+    max_message: int = setting(_positive, 256 * 1024)
+    """Bytes of a message's body; a larger one is answered 413."""
 
 
 def _skills(value: Any, where: str) -> dict[str, bool]:

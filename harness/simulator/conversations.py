@@ -106,7 +106,7 @@ class Conversation:
         """That of the latest guest's marker: the one in which the agent speaks."""
         self.messages: list[Message] = []
         self.stamps: list[int] = []
-        self.copies: dict[str, Copy] = {}
+        self.copies: dict[str, dict[int, Copy]] = {}
         self.waiting: dict[int, Waiting] = {}
         self.echo_due = 0
         self.unheard: list[int] = []
@@ -123,12 +123,12 @@ class Conversation:
         """Has it ended? Then nothing is stored in it any more."""
         return self.state == CLOSED
 
-    def copy_of(self, mid: str, nonce: Nonce | None) -> Copy:
-        """The copy under a message id; the same id is the same copy, as a guest cannot tell them apart."""
-        copy = self.copies.get(mid)
+    def copy_of(self, mid: str, stamp_ms: int, nonce: Nonce | None) -> Copy:
+        """The copy stored under a message id at a time; the same id and time are the same copy: nobody can tell them apart."""
+        times = self.copies.setdefault(mid, {})
+        copy = times.get(stamp_ms)
         if copy is None or copy.nonce is not nonce:
-            copy = Copy(nonce)
-            self.copies[mid] = copy
+            copy = times[stamp_ms] = Copy(nonce)
         return copy
 
     def stamp(self, wall_ms: int) -> int:

@@ -461,8 +461,8 @@ class Engine:
             earlier = next((m for m in reversed(conv.messages) if m.id == mid), None)
             if earlier is not None:
                 return Taken(conv, earlier, earlier.copy.nonce)
-        copy = conv.copy_of(mid, nonce)
-        message = Message(mid, GUEST, sender_id, sender_name, text, conv.stamp(self.stamp_ms(now)), copy)
+        stamp = conv.stamp(self.stamp_ms(now))
+        message = Message(mid, GUEST, sender_id, sender_name, text, stamp, conv.copy_of(mid, stamp, nonce))
         message.data = data
         taken = Taken(conv, message, nonce)
         for fault in self.faults.on_guest:
@@ -519,9 +519,8 @@ class Engine:
             self.act(now, "duplicate_store", nonce.id)
         for _ in range(2 if verdict == "twice" else 1):
             mid = self.new_id("msg")
-            message = Message(
-                mid, AGENT, conv.agent_id, conv.agent_name, text, conv.stamp(self.stamp_ms(now)), conv.copy_of(mid, nonce)
-            )
+            stamp = conv.stamp(self.stamp_ms(now))
+            message = Message(mid, AGENT, conv.agent_id, conv.agent_name, text, stamp, conv.copy_of(mid, stamp, nonce))
             conv.append(message)
             self.truth.agent_stored(now, nonce)
             self.deliver(now, conv, message)

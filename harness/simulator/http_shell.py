@@ -114,9 +114,9 @@ class Exchange:
         return True
 
 
-def header_table(request: web.BaseRequest) -> dict[str, str]:
-    """Headers by lower-case name; repeated ones joined, as RFC 9110 allows."""
-    table: dict[str, str] = {}
+def header_table(request: web.BaseRequest, wire: Wire) -> dict[str, str]:
+    """Headers by lower-case name, repeated ones joined, as RFC 9110 allows; and `:scheme`, which no guest can send."""
+    table: dict[str, str] = {":scheme": wire.scheme}
     for name, value in request.headers.items():
         key = name.lower()
         table[key] = f"{table[key]}, {value}" if key in table else value

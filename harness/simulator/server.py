@@ -175,7 +175,7 @@ class Shell:
         handed = False
         try:
             if not self._tell(
-                self.engine.on_request, number, wire.peer, request.method, request.raw_path, header_table(request), body
+                self.engine.on_request, number, wire.peer, request.method, request.raw_path, header_table(request, wire), body
             ):
                 exchange.give(HttpResponse(500, {}, b'{"code":"internal"}'))
             response = await exchange.answer
@@ -204,7 +204,7 @@ class Shell:
         refusal: list[HttpResponse | None] = [HttpResponse(500, {}, b"")]
 
         def ask(now: int) -> None:
-            refusal[0] = self.engine.on_upgrade(now, number, wire.peer, request.raw_path, header_table(request))
+            refusal[0] = self.engine.on_upgrade(now, number, wire.peer, request.raw_path, header_table(request, wire))
 
         self._tell(ask)
         if (answer := refusal[0]) is not None:

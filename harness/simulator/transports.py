@@ -67,11 +67,12 @@ def unsent(transport: asyncio.BaseTransport) -> int:
 class Wire:
     """One accepted connection, plain or TLS."""
 
-    __slots__ = ("peer", "transport")
+    __slots__ = ("peer", "scheme", "transport")
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self.transport = transport
         self.peer = address(transport)
+        self.scheme = "https" if transport.get_extra_info("ssl_object") is not None else "http"
 
     @property
     def ending(self) -> bool:

@@ -24,12 +24,12 @@ class Nonce:
         self.taken = self.confirmed = False
         self.stored = 0
         self.copies: list[Copy] = []
-        """Those that were handed over in some way, told apart by message id."""
+        """Those that were handed over in some way, told apart by message id and time."""
         self.fault = ""
 
 
 class Copy:
-    """One message as a guest can tell it: a nonce under one message id. `pushed` are the keys of the connections it went over."""
+    """One message as a guest can tell it: a nonce stored under one message id at one time. `pushed` are the keys of the connections it went over."""
 
     __slots__ = ("nonce", "pushed", "seen")
 

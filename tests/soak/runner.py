@@ -80,6 +80,7 @@ def run(plan: Plan, folder: Path) -> Outcome:
     world = World(plan.seed)
     start = world.now
     truth_path, journal_path = folder / "truth.jsonl", folder / "journal-0.bin"
+    journal_path.unlink(missing_ok=True)
     buffer = io.StringIO()
     truth = TruthLog(buffer.write)
     engine = Engine(

@@ -11,6 +11,8 @@ import gevent
 import pytest
 from gevent import server as gserver
 
+from tests.swarm.kit import OPENED
+
 Handler = Callable[[socket.socket], object]
 
 
@@ -59,3 +61,5 @@ def bounded() -> Iterator[None]:
     """No test of the shell may hang the hub."""
     with gevent.Timeout(60):
         yield
+        while OPENED:
+            OPENED.pop()()

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import socket
 import struct
+from collections.abc import Callable
 from random import Random
 
 import gevent
@@ -16,6 +17,8 @@ from harness.core.pacing import Behaviour
 from harness.core.session import Context, GuestSession, Op, Socket, Target
 from harness.core.wire import HttpFailure, HttpRequest, HttpResponse, SocketEnd
 
+OPENED: list[Callable[[], object]] = []
+"""What to close after the test."""
 OK_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 

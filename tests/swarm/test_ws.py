@@ -13,15 +13,23 @@ from harness.core.wire import HttpResponse, OpenSocket, SocketEnd
 from harness.swarm.guard import ConnectError, Guard
 from harness.swarm.network import Limits, Network
 from harness.swarm.ws import GuestSocket
-from tests.swarm.kit import frame, read_frame, read_request, reset, until, upgrade
+from tests.swarm.kit import OPENED, frame, read_frame, read_request, reset, until, upgrade
 
 Serve = Callable[..., Any]
 TEXT, BINARY, CONT, CLOSE, PING, PONG = 1, 2, 0, 8, 9, 10
 
 
 def opened(server: Any, written: list[tuple[int, int]] | None = None, **limits: Any) -> GuestSocket:
-    wire = GuestSocket(Network(Guard(), {"webchat": server.url}, limits=Limits(**limits)), lambda now, key: (written or []).append((now, key)) if written is not None else None)
+    seen = [] if written is None else written
+    wire = new(Network(Guard(), {"webchat": server.url}, limits=Limits(**limits)), seen)
     assert wire.open(order()) is None
+    return wire
+
+
+def new(network: Network, written: list[tuple[int, int]] | None = None) -> GuestSocket:
+    seen = [] if written is None else written
+    wire = GuestSocket(network, lambda now, key: seen.append((now, key)))
+    OPENED.append(wire.drop)
     return wire
 
 
@@ -256,7 +264,7 @@ def test_a_server_that_does_not_read_holds_up_nobody_and_no_order(serve: Serve, 
         network = Network(Guard(), {"webchat": url}, client_context(tmp_path / "ca.pem"), limits=Limits(max_unsent=64 << 20))
     else:
         network = Network(Guard(), {"webchat": serve(handle).url}, limits=Limits(max_unsent=64 << 20))
-    wire = GuestSocket(network, lambda now, key: written.append((now, key)))
+    wire = new(network, written)
     assert wire.open(order()) is None
     began = time.monotonic()
     for i in range(200):
@@ -303,7 +311,7 @@ def test_a_refused_upgrade_is_an_answer(serve: Serve, answer: bytes, status: int
         read_request(sock)
         sock.sendall(answer)
 
-    wire = GuestSocket(Network(Guard(), {"webchat": serve(handle).url}), lambda *_: None)
+    wire = new(Network(Guard(), {"webchat": serve(handle).url}))
     refusal = wire.open(order())
     assert isinstance(refusal, HttpResponse)
     assert refusal.status == status
@@ -331,7 +339,7 @@ def test_no_proper_answer_to_the_upgrade(serve: Serve, answer: bytes, cause: str
         read_request(sock)
         sock.sendall(answer)
 
-    wire = GuestSocket(Network(Guard(), {"webchat": serve(handle).url}, limits=Limits(max_body=1000)), lambda *_: None)
+    wire = new(Network(Guard(), {"webchat": serve(handle).url}, limits=Limits(max_body=1000)))
     with pytest.raises(ConnectError) as failed:
         wire.open(order())
     assert failed.value.cause.value == cause
@@ -339,7 +347,7 @@ def test_no_proper_answer_to_the_upgrade(serve: Serve, answer: bytes, cause: str
 
 
 def test_opening_is_bounded(serve: Serve) -> None:
-    wire = GuestSocket(Network(Guard(), {"webchat": serve(lambda sock: gevent.sleep(5)).url}), lambda *_: None)
+    wire = new(Network(Guard(), {"webchat": serve(lambda sock: gevent.sleep(5)).url}))
     asked = order(0.1)
     before = time.monotonic_ns()
     with pytest.raises(ConnectError) as failed:
