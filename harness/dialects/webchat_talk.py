@@ -133,7 +133,12 @@ class WebchatTalk(WebchatLink):
     def _refuse(self, now: int, message_id: str, cause: FailureCause) -> None:
         """The server says that it did not take this message."""
         op = self._registry.get(message_id)
-        if op is not None and not op.closed:
+        if op is None or op.closed:
+            return
+        if op.attempts > 1:
+            # Only this attempt was refused: an earlier one may still be on its way through a socket that was given up.
+            self._note(now, "resend.refused", cause.value)
+        else:
             self._fail(now, op, cause, "" if op.seq in self._echo_missed else "echo")
             self._settled(now, op)
 

@@ -24,7 +24,7 @@ from harness.errors import ExitCode, GuestswarmError, UsageError
 from harness.simulator.config import SimConfig
 from harness.simulator.dialects.registry import HALVES
 from harness.simulator.engine import Engine
-from harness.simulator.server import Place, loopback, raise_descriptor_limit
+from harness.simulator.server import Place, Shell, Simulator, loopback, raise_descriptor_limit
 from harness.simulator.truth import TruthBuffer, TruthLog
 
 LAST_CHANCE_S = 1.5

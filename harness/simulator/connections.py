@@ -80,6 +80,7 @@ class Exchange:
         "route",
         "status",
         "timer",
+        "told_by_status",
     )
 
     def __init__(
@@ -94,6 +95,8 @@ class Exchange:
         self.done = False
         """Answered, cut, or gone: nothing more may be said."""
         self.status = 0
+        self.told_by_status = False
+        """Does the status alone tell the guest all that matters, whatever becomes of the body?"""
         self.timer: Timer | None = None
         self.on_handed: Callable[[int], None] | None = None
         """Called when the whole answer was handed over."""

@@ -333,7 +333,7 @@ class Simulator:
         self._shell, self._engine, self._source, self._place, self._token = shell, engine, source, place, token
         self._loop = asyncio.get_running_loop()
         self._started = time.monotonic_ns()
-        self._file = TruthFile(place.folder / "truth.jsonl")
+        self._truth: TruthFile | None = None
         self._seal: dict[str, Any] | None = None
         self._sealing = asyncio.Lock()
         self._servers: list[asyncio.Server] = []
@@ -357,6 +357,9 @@ class Simulator:
         self._servers.append(public)
         private = await self._control.listen(place.host, 0, None)
         self._servers.append(private)
+        self._truth = TruthFile(
+            place.folder / "truth.jsonl"
+        )  # not before: a second start on a taken port must not empty the first's
         self._tick_due = self._loop.time() + TICK_S
         self._ticker = self._loop.call_at(self._tick_due, self._tick)
         port, control = (server.sockets[0].getsockname()[1] for server in self._servers)
@@ -368,9 +371,15 @@ class Simulator:
             server.close()
         if self._ticker is not None:
             self._ticker.cancel()
-        self._file.append(self._source.take())
-        await self._file.flush()
-        self._file.close()
+        if self._truth is not None:
+            self._truth.append(self._source.take())
+            await self._truth.flush()
+            self._truth.close()
+
+    @property
+    def _file(self) -> TruthFile:
+        assert self._truth is not None
+        return self._truth
 
     def _tick(self) -> None:
         late = self._loop.time() - self._tick_due

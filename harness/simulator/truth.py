@@ -29,7 +29,7 @@ class Nonce:
 
 
 class Copy:
-    """One message as a guest can tell it: a nonce stored under one message id at one time. `pushed` are the keys of the connections it went over."""
+    """One message as a guest can tell it: a nonce under one message id and time. `pushed`: keys of connections it went over."""
 
     __slots__ = ("nonce", "pushed", "seen")
 

@@ -30,7 +30,8 @@ from harness.config import covers, window_left
 from harness.config.tables import AuthorisationTable
 from harness.errors import FailureCause, NotAuthorisedError
 
-_EXHAUSTED = frozenset({errno.EADDRNOTAVAIL, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_NO_FILES = frozenset({errno.EMFILE, errno.ENFILE})
+_EXHAUSTED = _NO_FILES | {errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM}
 _WINDOW_CHECK_NS = 1_000_000_000
 _FORGET_FAILURE_NS = 5_000_000_000
 _BIND_NO_PORT = getattr(socket, "IP_BIND_ADDRESS_NO_PORT", 24)
@@ -87,14 +88,14 @@ class Guard:
         self._locks: dict[str, BoundedSemaphore] = {}
         self._window_checked_ns = 0
         self._window_open = False
-        self.exhausted = 0
-        """Connections that failed for want of local ports, descriptors or memory."""
+        self.no_ports = self.no_files = 0
+        """Connections that failed for want of local ports (or kernel memory), and of descriptors."""
         self.lookups: dict[str, int] = {}
         """Nanoseconds that each name took to resolve."""
 
     def judge(self, host: str) -> None:
         """Raise NotAuthorisedError unless guests may go to this host now. Sends nothing."""
-        if self._is_local(host):
+        if self.is_local(host):
             return
         if self._authorisation is None:
             raise NotAuthorisedError("it is off this machine and the scenario has no [authorisation]", where=host)
@@ -102,6 +103,14 @@ class Guard:
             raise NotAuthorisedError("the approval does not name this host", where=host, hint="See [authorisation] hosts.")
         if not self._window():
             raise NotAuthorisedError("the approved window is shut now", where=host)
+
+    def is_local(self, host: str) -> bool:
+        """Whether a host is this machine, by its address; a name that only a name server knows is not."""
+        literal = _literal(host)
+        if literal is not None:
+            return _is_loopback(literal)
+        addresses = self._local_name(host)
+        return bool(addresses) and all(_is_loopback(address) for _, address in addresses)
 
     def open_connection(self, host: str, port: int, *, timeout_s: float, context: ssl.SSLContext | None = None) -> Stream:
         """A connected socket without time-out of its own, TLS included where a context is given. Raises ConnectError."""
@@ -120,13 +129,6 @@ class Guard:
             raise ConnectError(FailureCause.CONNECT_TIMEOUT) from None
 
     # ---------------------------------------------------------------- judging
-    def _is_local(self, host: str) -> bool:
-        literal = _literal(host)
-        if literal is not None:
-            return _is_loopback(literal)
-        addresses = self._local_name(host)
-        return bool(addresses) and all(_is_loopback(address) for _, address in addresses)
-
     def _local_name(self, host: str) -> list[Address]:
         """What the hosts file says of a name; nothing is sent for it."""
         name = host.lower().rstrip(".")
@@ -207,7 +209,10 @@ class Guard:
     def _failure(self, error: OSError) -> ConnectError:
         number = error.errno
         if number in _EXHAUSTED:
-            self.exhausted += 1
+            if number in _NO_FILES:
+                self.no_files += 1
+            else:
+                self.no_ports += 1
             return ConnectError(FailureCause.PORTS_EXHAUSTED, str(error))
         if isinstance(error, TimeoutError) or number == errno.ETIMEDOUT:
             return ConnectError(FailureCause.CONNECT_TIMEOUT, str(error))

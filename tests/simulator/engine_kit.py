@@ -35,7 +35,9 @@ class Bench:
         self._number = 0
         self.truth = TruthLog(self.lines.append)
         config = SimConfig.parse({**CALM, **(table or {})})
-        self.engine = Engine(config, seed=seed, outlet=self, truth=self.truth, wall_offset_ns=WALL - self.now, secret=SECRET, **options)
+        self.engine = Engine(
+            config, seed=seed, outlet=self, truth=self.truth, wall_offset_ns=WALL - self.now, secret=SECRET, **options
+        )
         self.engine.begin(self.now)
 
     # ------------------------------------------------------------ outlet
@@ -100,7 +102,15 @@ class Bench:
         return self._number
 
     def request(
-        self, method: str, path: str, body: Any = b"", *, peer: str = "127.0.0.1:2000", rid: str = "", token: str = "", **headers: str
+        self,
+        method: str,
+        path: str,
+        body: Any = b"",
+        *,
+        peer: str = "127.0.0.1:2000",
+        rid: str = "",
+        token: str = "",
+        **headers: str,
     ) -> int:
         number = self.number()
         given = {name.replace("_", "-"): value for name, value in headers.items()}

@@ -16,7 +16,17 @@ TABLE = {
     "agents": {"accept": "1s", "reply": "2s", "typing": 0},
     "keepalive": {"ping_every": "30s"},
 }
-ALONE = ("token", "token refused", "skill groups", "handshake", "handshake refused", "too early", "routing", "message", "reconnect, unknown")
+ALONE = (
+    "token",
+    "token refused",
+    "skill groups",
+    "handshake",
+    "handshake refused",
+    "too early",
+    "routing",
+    "message",
+    "reconnect, unknown",
+)
 
 
 class Player:
@@ -85,7 +95,8 @@ def test_reconnect_binds_and_lists() -> None:
     player = Player({"keepalive": {"ping_every": 0}})
     player.play("message")
     old = player.conn
-    player.bench.message(old, player.witness.names["conversationId"], 2)
+    conv = player.witness.names["conversationId"]
+    player.bench.say(old, type="message", conversationId=conv, messageId="m2", text="More. [#run1.1-1.g.2]")
     player.bench.leave(old)
     lines = SCENES["reconnect"]
     for line in lines[:5]:
@@ -95,11 +106,15 @@ def test_reconnect_binds_and_lists() -> None:
     status, body = player.bench.answer(player.request)
     assert status == 200
     row = lines[6]["body"]["messages"][0]
-    assert [message["text"][-8:] for message in body["messages"]] == ["-1.g.1]", ".1 re 1]", "-1.g.2]"]
+    assert [message["text"].rpartition("#")[2] for message in body["messages"]] == [
+        "run1.1-1.g.1]",
+        "run1.1-1.a.1 re 1]",
+        "run1.1-1.g.2]",
+    ]
     for message in body["messages"]:
         player.witness.check(row, message)
     player.bench.run(3)
-    assert player.bench.texts(player.conn) == ["run.1-1.a.2 re 2"]
+    assert player.bench.texts(player.conn) == ["run1.1-1.a.2 re 2"]
 
 
 def test_keep_alive_of_the_server() -> None:
@@ -142,7 +157,9 @@ def test_resync_of_nothing_and_without_a_good_token() -> None:
 
 
 def test_limited_frame() -> None:
-    player = Player({"limits": [{"endpoint": "frame message", "rate": "1/min", "burst": 1, "scope": "session"}], "keepalive": {"ping_every": 0}})
+    player = Player(
+        {"limits": [{"endpoint": "frame message", "rate": "1/min", "burst": 1, "scope": "session"}], "keepalive": {"ping_every": 0}}
+    )
     player.play("message")
     conn, conv = player.conn, player.witness.names["conversationId"]
     player.bench.message(conn, conv, 2, mid="mid-1")
@@ -236,7 +253,7 @@ def test_nobody_connected_means_stored_only_and_listed_later() -> None:
     bench.leave(conn)
     bench.run(5)
     assert bench.ids("messages.delivered") == []
-    assert [row["messageId"] for row in bench.listing(conv, rid="the-list")][0] == "m1"
+    assert next(row["messageId"] for row in bench.listing(conv, rid="the-list")) == "m1"
     assert [(row["id"], row["via"]) for row in bench.rows("messages.delivered")] == [("run.1-1.a.1", "the-list")]
 
 
@@ -249,7 +266,12 @@ def test_listing_pages_from_an_instant() -> None:
     rows = bench.listing(conv)
     assert len(bench.listing(conv, since=rows[2]["timestamp"])) == len(rows) - 2
     assert len(bench.listing(conv, limit=2)) == 2
-    assert bench.answer(bench.request("GET", f"/api/v2/conversations/messages?conversationId={conv}&since=soon", token=bench.token()))[0] == 400
+    assert (
+        bench.answer(bench.request("GET", f"/api/v2/conversations/messages?conversationId={conv}&since=soon", token=bench.token()))[
+            0
+        ]
+        == 400
+    )
 
 
 @pytest.mark.parametrize(("stores", "kept"), [(True, 2), (False, 1)])

@@ -1,4 +1,4 @@
-"""The server's own reader of the transcripts: guest lines become input, server lines are compared. Not shared with the client's tests."""
+"""The server's own reader of the transcripts: guest lines become input, server lines are compared."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Witness:
 
     def _value(self, hole: re.Match[str]) -> Any:
         name = hole[2] if hole[1] == "int" else hole[1]
-        return self.names[name] if name in self.names else f"some-{name}"
+        return self.names.get(name, f"some-{name}")
 
     def check(self, pattern: Any, value: Any, where: str = "$") -> None:
         """A server's line is as the transcript has it; free text of messages may differ but for its marker."""
@@ -52,7 +52,8 @@ class Witness:
             for key in pattern:
                 self.check(pattern[key], value[key], f"{where}.{key}")
         elif isinstance(pattern, list):
-            assert isinstance(value, list) and len(pattern) == len(value), f"{where}: {value}"
+            assert isinstance(value, list), where
+            assert len(pattern) == len(value), f"{where}: {value}"
             for place, (one, other) in enumerate(zip(pattern, value, strict=True)):
                 self.check(one, other, f"{where}[{place}]")
         elif isinstance(pattern, str) and (hole := _HOLE.fullmatch(pattern)):
@@ -62,17 +63,18 @@ class Witness:
         elif isinstance(pattern, str) and "|" in pattern:
             assert value in pattern.split("|"), f"{where}: {value}"
         else:
-            assert value == pattern and type(value) is type(pattern), f"{where}: {value!r} for {pattern!r}"
+            assert (type(value), value) == (type(pattern), pattern), f"{where}: {value!r} for {pattern!r}"
 
     def _bind(self, hole: re.Match[str], value: Any, where: str) -> None:
         kind, name = hole[1], hole[2] or hole[1]
         if kind == "int":
-            assert isinstance(value, int) and not isinstance(value, bool), f"{where}: {value!r}"
+            assert type(value) is int, f"{where}: {value!r}"
         elif kind == "iso":
             assert _ISO.fullmatch(value), f"{where}: {value!r}"
             self.names["iso"] = value
             return
         else:
-            assert isinstance(value, str) and value, f"{where}: {value!r}"
+            assert isinstance(value, str), f"{where}: {value!r}"
+            assert value, where
         if name != "any":
             assert self.names.setdefault(name, value) == value, f"{where}: {value!r} is not {self.names[name]!r}"

@@ -142,7 +142,7 @@ def test_causes(monkeypatch: pytest.MonkeyPatch) -> None:
             guard = Guard()
             with pytest.raises(ConnectError) as failed:
                 guard.open_connection("127.0.0.1", 1, timeout_s=1)
-            assert guard.exhausted == (failed.value.cause is FailureCause.PORTS_EXHAUSTED)
+            assert guard.no_ports + guard.no_files == (failed.value.cause is FailureCause.PORTS_EXHAUSTED)
             return failed.value.cause
 
     assert fails(OSError(99, "cannot assign")) is FailureCause.PORTS_EXHAUSTED

@@ -279,6 +279,7 @@ class Longpoll(DialectHalf):
         if taken.store:
             engine.deliver(now, conv, taken.message, engine.latency(now, "echo"))
         if taken.confirm:
+            exchange.told_by_status = True  # the 2xx confirms
             engine.answer(now, exchange, 200, {"messageId": mid}, handed=lambda then: engine.confirmed(then, taken))
         else:
             engine.cut(now, exchange)
@@ -313,7 +314,7 @@ class Longpoll(DialectHalf):
         hold = min(wait * SECOND, self._table.max_wait)
         if self._wake(now, conv):
             return
-        if hold <= 0 or conv.closed:
+        if hold <= 0:
             self._give(now, conv, [])
         else:
             parked.timer = self.engine.timers.at(now + hold, self._held_out, conv, parked)

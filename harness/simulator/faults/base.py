@@ -138,7 +138,8 @@ HOOKS = (
 class Killer(Fault):
     """Ends or numbs connections.
 
-    At moments if the plan gives `every`, or `at` with neither a share nor a length; else per delivery and per answer.
+    At moments if the plan gives `every`, or `at` with neither a share nor a length; else per delivery and per answer
+    (with a `direction` in the plan per delivery only, with an `endpoint` per answer only).
     """
 
     @property
@@ -180,7 +181,7 @@ class Killer(Fault):
 
     def on_answer(self, engine: Engine, now: int, exchange: Exchange, response: HttpResponse) -> HttpResponse | None:
         """Per unit: strike the exchange."""
-        if self.acts_at_moments or not self.concerns_exchange(exchange) or not self.hit():
+        if self.acts_at_moments or self.spec.direction or not self.concerns_exchange(exchange) or not self.hit():
             return response
         if not self.strike_exchange(engine, now, exchange):
             return response

@@ -35,5 +35,6 @@ class Corrupt(Fault):
         if not engine.may_spoil(exchange, response) or not self.concerns_exchange(exchange) or not self.hit():
             return response
         engine.act(now, self.name, exchange.id)
-        exchange.on_handed = None
+        if not exchange.told_by_status:
+            exchange.on_handed = None
         return HttpResponse(response.status, response.headers, response.body[: max(1, len(response.body) * 2 // 3)] + b"\xff\xfe")

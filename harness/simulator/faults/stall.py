@@ -26,7 +26,7 @@ class Stall(Killer):
 
     def on_answer(self, engine: Engine, now: int, exchange: Exchange, response: HttpResponse) -> HttpResponse | None:
         """Send it later."""
-        if self.acts_at_moments or not self.concerns_exchange(exchange) or not self.hit():
+        if self.acts_at_moments or self.spec.direction or not self.concerns_exchange(exchange) or not self.hit():
             return response
         engine.act(now, self.name, exchange.id)
         engine.put_off(now, exchange, response, self.option("length").sample(self.rng))

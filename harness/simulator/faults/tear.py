@@ -31,7 +31,7 @@ class Tear(Fault):
 
     def on_answer(self, engine: Engine, now: int, exchange: Exchange, response: HttpResponse) -> HttpResponse | None:
         """Cut the answer."""
-        if not self.concerns_exchange(exchange) or not self.hit():
+        if self.spec.direction or not self.concerns_exchange(exchange) or not self.hit():
             return response
         engine.act(now, self.name, exchange.id)
         engine.cut(now, exchange)

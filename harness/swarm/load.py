@@ -1,0 +1,446 @@
+"""One run in one load process: guests arrive, speak, are drained and leave; every interval is journalled on the way.
+
+Whoever hosts it (the load child of `guestswarm run`, or Locust's own command) makes one `LoadRun` per run, calls `begin`,
+lets Locust users take places, and calls `drain` when the load is over. The order of the end is fixed: nobody speaks any
+more → the simulator settles → loss wait → guests leave → last interval → the journal is closed → truth is sealed.
+"""
+
+from __future__ import annotations
+
+import locust  # noqa: F401 - first: it patches the standard library
+
+import gc
+import sys
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+import gevent
+from gevent.event import Event
+
+from harness.config import Scenario, window_left
+from harness.core import ops
+from harness.core.credentials import Secret
+from harness.core.ops import Observer
+from harness.core.pacing import Behaviour
+from harness.core.session import Context, GuestSession
+from harness.dialects.registry import all_dialects
+from harness.errors import GuestswarmError, NotAuthorisedError, UnreachableError
+from harness.journal.writer import JournalWriter
+from harness.metrics.recorder import Recorder
+from harness.runs.folder import update_manifest
+from harness.runs.manifest import SimulatorAddress
+from harness.swarm.arrivals import Arrivals, gap_of
+from harness.swarm.engines.greenlet import GreenletGuest
+from harness.swarm.guard import ConnectError, Guard
+from harness.swarm.lines import Telling
+from harness.swarm.network import Ceiling, Network
+from harness.swarm.tls import client_context
+from harness.swarm.watch import Watch
+
+Say = Callable[[dict[str, Any]], object]
+_POLL_S = 0.05
+_LEAVES_PER_S = 200.0
+_FAULTS_TOLD = 5
+_FREEZE = (50_000, 20, 100)
+"""Thresholds of the collector during a run: what guests leave behind is freed by reference counts."""
+
+
+class Control(Protocol):
+    """The calls of a simulator's control listener that a run makes."""
+
+    def begin(self) -> object:
+        """The run starts now."""
+
+    def settle(self) -> object:
+        """Agents say nothing new."""
+
+    def seal(self) -> object:
+        """Close the truth."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a load process is told."""
+
+    scenario: Scenario
+    folder: Path
+    run: str
+    secret: Secret
+    wall_offset_ns: int
+    """Wall clock minus monotonic clock at the run's anchor."""
+    worker: str = "1"
+    first_slot: int = 1
+    slot_step: int = 1
+    """Slots of this process are `first_slot`, `first_slot + slot_step`, …: no two processes share one."""
+    guests: int = 0
+    """Places planned in this process (0: all of the scenario's)."""
+    share: float = 1.0
+    """Of the arrival rate that falls to this process."""
+    last: bool = True
+    """Whether this process settles and seals the simulator and writes the manifest (one of a run does)."""
+
+
+class Place:
+    """A Locust user's place in the run: it waits here until a guest arrives for it. `listen` may wrap the guest's observer."""
+
+    __slots__ = ("arrived", "dialect", "guest", "listen", "scripted")
+
+    def __init__(self, dialect: str, *, scripted: bool = True, listen: Callable[[Observer], Observer] | None = None) -> None:
+        self.dialect, self.scripted, self.listen = dialect, scripted, listen
+        self.arrived = Event()
+        self.guest: GreenletGuest | None = None
+
+
+class LoadRun:
+    """Owns the recorder, the journal, the clockwork and all guests of one run in this process."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        network: Network,
+        *,
+        control: Control | None = None,
+        say: Say | None = None,
+        tee: Callable[[Observer], Observer] | None = None,
+    ) -> None:
+        scenario = plan.scenario
+        self.plan, self.network, self.control = plan, network, control
+        self.ended = "finished"
+        """The manifest's word for how the run ended."""
+        self.phase = ""
+        self.phases: dict[str, int] = {}
+        self.closed = False
+        self.faults: list[str] = []
+        """Tracebacks of the first sessions that failed by our fault."""
+        self._say = say or _nobody
+        self._writer = JournalWriter(plan.folder / f"journal-{plan.worker}.bin", plan.run, plan.worker)
+        self.recorder = Recorder(
+            plan.run,
+            plan.worker,
+            self._writer.write,
+            start_ns=time.monotonic_ns(),
+            rows=scenario.report.rows,
+            max_bytes=scenario.report.max_bytes,
+            loss_wait_ns=scenario.loss_wait_ns,
+        )
+        self._observer: Observer = tee(self.recorder) if tee else self.recorder
+        self.watch = Watch(self.recorder)
+        self._telling = Telling(plan.guests or scenario.guests.planned)
+        self._target = scenario.session_target(plan.secret)
+        self._open_model = scenario.guests.count is None
+        self._behaviour = self._behave(scenario.guests.behaviour())
+        self._settings = {name: scenario.settings(name) for name in scenario.mix}
+        self._arrivals: Arrivals | None = None
+        self._waiting: deque[Place] = deque()
+        self._someone = Event()
+        self._guests: set[GreenletGuest] = set()
+        self._next_slot = plan.first_slot
+        self._end = Event()
+        self._hurry = Event()
+        self._greenlets: list[gevent.Greenlet[..., Any]] = []
+        self._draining = False
+        self._drained = Event()
+        self._ports = self._files = 0
+
+    def _behave(self, behaviour: Behaviour) -> Behaviour:
+        # In the open model a guest is one visit: it comes, chats, goes, and the next one is somebody else.
+        return replace(behaviour, conversations=behaviour.conversations or 1) if self._open_model else behaviour
+
+    # ---------------------------------------------------------------- before the load
+    def preflight(self) -> None:
+        """Judge every address, then knock at each once. Raises NotAuthorisedError or UnreachableError; sends no load."""
+        scenario, network = self.plan.scenario, self.network
+        origins = {network.origin(base): base for dialect in scenario.dialects.values() for base in dialect.bases}
+        for origin in origins:
+            network.guard.judge(origin.host)
+        if any(not network.guard.is_local(origin.host) for origin in origins):
+            self._check_window()
+        for origin, base in origins.items():
+            try:
+                network.connect(origin, 10.0).close()
+            except ConnectError as error:
+                raise UnreachableError(
+                    f"no connection: {error}", where=f"{base} ({origin.netloc})", hint="Is it running, and is the address right?"
+                ) from None
+
+    def _check_window(self) -> None:
+        """Arrange to be drained when the approved window shuts. Raises NotAuthorisedError if it is too short for that."""
+        approval = self.plan.scenario.authorisation
+        if approval is None:
+            return
+        left = window_left(approval, datetime.now(UTC)).total_seconds() - self._drain_s()
+        if left <= 0:
+            raise NotAuthorisedError("the approved window shuts before the guests could be drained", hint=f"Window: {approval.window}")
+        self._greenlets.append(gevent.spawn_later(left, self.end, "window_shut"))
+
+    def _drain_s(self) -> float:
+        scenario = self.plan.scenario
+        return (scenario.load.settle + scenario.loss_wait_ns + scenario.load.drain) / 1e9
+
+    # ---------------------------------------------------------------- the load
+    def begin(self) -> None:
+        """The clock starts: guests who have taken places arrive from now on."""
+        plan, scenario = self.plan, self.plan.scenario
+        guests = plan.guests or scenario.guests.planned
+        gap = gap_of(guests, scenario.load.ramp, (scenario.guests.arrivals_per_s or 0) * plan.share)
+        if self.control is not None and plan.last:
+            self.control.begin()
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*_FREEZE)
+        now = time.monotonic_ns()
+        self.recorder.start(now)
+        self.watch.start()
+        rng = Random(f"{scenario.seed}/arrivals/{plan.worker}")
+        self._arrivals = Arrivals(now, gap, rng, strict=self._open_model)
+        self._enter("ramp", now)
+        for act in (self._close_intervals, self._admit, self._pass_phases):
+            self._greenlets.append(gevent.spawn(self._guarded, act))
+
+    def end(self, word: str = "finished") -> None:
+        """The load is over. A second call with another word than the first cuts the drain short."""
+        if not self._end.is_set():
+            self.ended = word
+            self._end.set()
+        elif word in ("interrupted", "terminated"):
+            self.hurry()
+
+    def discard(self) -> None:
+        """There is no load after all: leave no journal behind."""
+        self.closed = True
+        self._writer.close()
+        self._writer.path.unlink(missing_ok=True)
+
+    def hurry(self) -> None:
+        """No more waiting: write down what there is."""
+        self._end.set()
+        self._hurry.set()
+
+    def wait(self) -> None:
+        """Until the load is over."""
+        self._end.wait()
+
+    @property
+    def over(self) -> bool:
+        """Whether the load is over and guests must not speak any more."""
+        return bool(self._end.is_set())
+
+    # ---------------------------------------------------------------- places and guests
+    @property
+    def visits(self) -> bool:
+        """Open model: a place is taken by one visitor after the other. Else by one guest for the whole run."""
+        return self._open_model
+
+    def take_place(self, place: Place) -> None:
+        """A Locust user is there and waits for its guest."""
+        self._waiting.append(place)
+        self._someone.set()
+
+    def give_up_place(self, place: Place) -> None:
+        """The user was stopped before its guest arrived."""
+        if place in self._waiting:
+            self._waiting.remove(place)
+
+    def gone(self, place: Place) -> None:
+        """The place's guest has finished."""
+        if place.guest is not None:
+            self._guests.discard(place.guest)
+
+    def leave(self, guest: GreenletGuest) -> None:
+        """Make one guest leave, as long as `[load] drain` allows, and no longer."""
+        if not guest.finished:
+            guest.leave()
+            guest.wait(0 if self._hurry.is_set() else self.plan.scenario.load.drain / 1e9)
+            guest.abandon()
+
+    def _admit(self) -> None:
+        """Let guests arrive by the plan, one place after the other."""
+        arrivals = self._arrivals
+        assert arrivals is not None
+        while not self._end.is_set():
+            if not self._open_model:
+                while not self._waiting:
+                    self._someone.clear()
+                    self._someone.wait()
+                if self._end.is_set():
+                    return
+            now = time.monotonic_ns()
+            at = arrivals.next(now)
+            if at > now and self._end.wait((at - now) / 1e9):
+                return
+            if self._waiting:
+                self._arrive(self._waiting.popleft())
+            elif self._open_model:
+                self._observer.record(ops.Noted(time.monotonic_ns(), "", "arrival.dropped"))
+
+    def _arrive(self, place: Place) -> None:
+        slot, self._next_slot = self._next_slot, self._next_slot + self.plan.slot_step
+        scenario = self.plan.scenario
+        context = Context(
+            self.plan.run,
+            slot,
+            self._target,
+            self._behaviour,
+            place.listen(self._observer) if place.listen else self._observer,
+            Random(f"{scenario.seed}/{slot}"),
+            self.plan.wall_offset_ns,
+        )
+        session = all_dialects()[place.dialect].session(context, self._settings[place.dialect])
+        session.scripted = place.scripted
+        guest = place.guest = GreenletGuest(session, self.network, self._on_fault)
+        self._guests.add(guest)
+        guest.start()
+        place.arrived.set()
+
+    def _on_fault(self, session: GuestSession, error: BaseException) -> None:
+        """A session failed by our fault: counted, told, and the guest is no longer among those that live."""
+        now = time.monotonic_ns()
+        self._observer.record(ops.Noted(now, session.label, "internal", type(error).__name__))
+        self._observer.record(ops.State(now, session.label, session.state, "finished"))
+        if len(self.faults) < _FAULTS_TOLD:
+            text = "".join(traceback.format_exception(error))
+            self.faults.append(text)
+            sys.stderr.write(text)
+            self._say({"kind": "fault", "name": "internal", "text": f"guest {session.label}: {type(error).__name__}: {error}"})
+
+    # ---------------------------------------------------------------- clockwork
+    def _guarded(self, act: Callable[[], object]) -> None:
+        """A defect in the clockwork ends the run in good order instead of letting it go on unwatched."""
+        try:
+            act()
+        except Exception as error:
+            text = "".join(traceback.format_exception(error))
+            self.faults.append(text)
+            sys.stderr.write(text)
+            self._say({"kind": "error", "what": f"{type(error).__name__}: {error}", "where": act.__name__})
+            self.end("failed")
+
+    def _enter(self, phase: str, now: int) -> None:
+        self.phase = phase
+        self.phases[phase] = now
+        self._say({"kind": "phase", "phase": phase, "at_ns": now})
+
+    def _pass_phases(self) -> None:
+        load = self.plan.scenario.load
+        if self._end.wait(load.ramp / 1e9):
+            return
+        self._enter("load", time.monotonic_ns())
+        gc.collect()
+        gc.freeze()
+        if not self._end.wait(load.duration / 1e9):
+            self.end()
+
+    def _close_intervals(self) -> None:
+        every = self.plan.scenario.load.interval
+        due = time.monotonic_ns() + every
+        while not self.closed:
+            gevent.sleep(max(due - time.monotonic_ns(), 0) / 1e9)
+            if self.closed:
+                return
+            self._close_interval()
+            due = max(due + every, time.monotonic_ns())
+
+    def _close_interval(self, *, final: bool = False) -> None:
+        guard, watch = self.network.guard, self.watch
+        watch.count("ports.exhausted", guard.no_ports - self._ports)
+        watch.count("open_files.refused", guard.no_files - self._files)
+        self._ports, self._files = guard.no_ports, guard.no_files
+        watch.count("journal.errors", 1 if self._writer.error else 0)
+        figures, histograms = watch.close()
+        interval = self.recorder.close_interval(time.monotonic_ns(), figures, histograms, final=final)
+        self._say(self._telling.line(interval))
+
+    # ---------------------------------------------------------------- the end
+    def drain(self) -> None:
+        """Carry out the end of the run; returns when the journal is closed. Whoever comes second waits for the first."""
+        self._end.set()
+        if self._draining:
+            self._drained.wait()
+            return
+        self._draining = True
+        try:
+            self._drain()
+        finally:
+            self._drained.set()
+
+    def _drain(self) -> None:
+        scenario = self.plan.scenario
+        self._enter("settle", time.monotonic_ns())
+        for guest in list(self._guests):
+            guest.stop()
+        self._tell_simulator("settle")
+        self._wait_until(lambda: not any(guest.session.ops for guest in self._guests), scenario.load.settle)
+        self._enter("loss_wait", time.monotonic_ns())
+        self._wait_until(lambda: False, scenario.loss_wait_ns)
+        self._enter("leave", time.monotonic_ns())
+        self._leave_all()
+        self._enter("end", time.monotonic_ns())
+        self.closed = True
+        self._close_interval(final=True)
+        self.watch.stop()
+        self._writer.close()
+        current = gevent.getcurrent()
+        gevent.killall([greenlet for greenlet in self._greenlets if greenlet is not current], block=False)
+        gc.unfreeze()
+        self._tell_simulator("seal")
+        if self.plan.last:
+            update_manifest(self.plan.folder, {"phases": self.phases, "ended": self.ended})
+        self._say({"kind": "end", "ended": self.ended})
+
+    def _wait_until(self, condition: Callable[[], bool], at_most_ns: int) -> None:
+        deadline = time.monotonic_ns() + at_most_ns
+        while not self._hurry.is_set() and not condition():
+            left = deadline - time.monotonic_ns()
+            if left <= 0 or not self._guests:
+                return
+            self._hurry.wait(min(left / 1e9, _POLL_S))
+
+    def _leave_all(self) -> None:
+        """Everybody leaves, spread a little, within `[load] drain`; who has not managed by then is given up."""
+        drain_s = self.plan.scenario.load.drain / 1e9
+        deadline = time.monotonic() + drain_s
+        guests = [guest for guest in self._guests if not guest.finished]
+        pause = min(1 / _LEAVES_PER_S, drain_s / 4 / max(len(guests), 1))
+        for guest in guests:
+            if self._hurry.is_set():
+                break
+            guest.leave()
+            self._hurry.wait(pause)
+        self._wait_until(lambda: all(guest.finished for guest in guests), max(round((deadline - time.monotonic()) * 1e9), 0))
+        for guest in guests:
+            guest.abandon()
+
+    def _tell_simulator(self, what: str) -> None:
+        """A simulator that does not answer any more must not keep the journal from being closed."""
+        if self.control is None or not self.plan.last:
+            return
+        try:
+            getattr(self.control, what)()
+        except GuestswarmError as error:
+            self._say({"kind": "note", "text": f"{what}: {error.what}"})
+            sys.stderr.write(f"{what}: {error}\n")
+
+
+def network_of(scenario: Scenario, simulator: SimulatorAddress | None, *, share: float = 1.0) -> Network:
+    """How guests of this scenario reach the simulator, or else the scenario's target. Raises ScenarioError."""
+    if simulator is not None:
+        bases = scenario.target_bases(simulator.port, simulator.tls)
+        return Network(Guard(), bases, client_context(Path(simulator.ca)) if simulator.tls else None)
+    approval = scenario.authorisation
+    bases = scenario.target_bases()
+    guard = Guard(approval)
+    context = client_context(scenario.ca_file(), verify=scenario.target.tls.verify)
+    foreign = approval is not None and any(not guard.is_local(urlsplit(url).hostname or "") for url in bases.values())
+    return Network(guard, bases, context, ceiling=Ceiling(approval.max_requests_per_s * share) if approval and foreign else None)
+
+
+def _nobody(_line: dict[str, Any]) -> None:
+    """Nobody listens."""

@@ -1,0 +1,132 @@
+"""The `[simulator]` table: spellings, defaults, and errors that name the nearest key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from harness.simulator import instants, spelling
+from harness.simulator.config import SimConfig
+from harness.simulator.credentials import Credentials
+from harness.simulator.spelling import SECOND, SimConfigError
+
+FULL: dict[str, Any] = {
+    "credentials": {"client_id": "me", "origins": ["https://shop.example"], "refresh": False},
+    "token_life": "15min",
+    "agents": {
+        "number": 3,
+        "concurrency": 2,
+        "accept": "1s±50%",
+        "reply": {"lognormal": {"median": "2s", "p95": "5s"}},
+        "extra": "5%",
+    },
+    "latency": {"token": {"poisson": "20ms"}, "echo": "5ms"},
+    "limits": [{"endpoint": "*", "rate": "100/s", "scope": "ip"}],
+    "queues": ["support"],
+    "skills": {"Billing": True, "Night": False},
+    "keepalive": {"ping_every": "20s", "pong_within": "15s"},
+    "faults": [{"name": "reset", "share": 0.01}, {"name": "delay", "by": "1s±20%", "at": "10s", "for": "1min"}],
+    "server_stores_resend": False,
+}
+
+
+def test_a_full_table() -> None:
+    config = SimConfig.from_table(FULL)
+    assert config.token_life == 900 * SECOND
+    assert config.agents.extra == 0.05
+    assert config.agents.accept.kind == "uniform"
+    assert config.limits[0].burst == 100
+    assert config.faults[1].options["by"].centre == SECOND
+    assert SimConfig.from_table({}) == SimConfig()
+
+
+@pytest.mark.parametrize(
+    ("table", "where", "says"),
+    [
+        ({"agnets": {}}, "simulator.agnets", "agents"),
+        ({"agents": {"replay": "1s"}}, "simulator.agents.replay", "reply"),
+        ({"agents": {"reply": 5}}, "simulator.agents.reply", "unit"),
+        ({"agents": {"reply": "1s±150%"}}, "simulator.agents.reply", "below zero"),
+        ({"agents": {"number": 0}}, "simulator.agents.number", "at least 1"),
+        ({"agents": {"order": "random"}}, "simulator.agents.order", "fifo"),
+        ({"agents": []}, "simulator.agents", "no table"),
+        ({"token_life": "1 week"}, "simulator.token_life", "no duration"),
+        ({"latency": {"echo": {"normal": "1s"}}}, "simulator.latency.echo", "lognormal"),
+        ({"latency": {"echo": {"lognormal": {"median": "2s", "p95": "1s"}}}}, "simulator.latency.echo", "median"),
+        ({"limits": [{"rate": "5 per s"}]}, "simulator.limits[0].rate", "5/s"),
+        ({"skills": {"Billing": "yes"}}, "simulator.skills.Billing", "true"),
+        ({"faults": [{"name": "dely"}]}, "simulator.faults[0].name", "delay"),
+        ({"faults": [{"name": "delay", "bye": "1s"}]}, "simulator.faults[0].bye", "by"),
+        ({"credentials": {"client_secret": "plain"}}, "simulator.credentials.client_secret", "env:NAME"),
+        ({"credentials": {"client_secret": "file:/nowhere/at/all"}}, "simulator.credentials.client_secret", "cannot be read"),
+    ],
+)
+def test_errors_name_key_and_way_out(table: dict[str, Any], where: str, says: str) -> None:
+    with pytest.raises(SimConfigError) as caught:
+        SimConfig.from_table(table)
+    assert caught.value.where == where
+    assert says in str(caught.value)
+
+
+def test_secrets_come_from_elsewhere_and_are_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "secret"
+    path.write_text("hush-1\n")
+    monkeypatch.setenv("SOME_SECRET", "hush-2")
+    monkeypatch.setenv("GUESTSWARM_SIM_SECRET", "hush-3")
+    one = SimConfig.from_table({"credentials": {"client_secret": f"file:{path}"}})
+    two = SimConfig.from_table({"credentials": {"client_secret": "env:SOME_SECRET"}})
+    assert (one.secret(), two.secret(), SimConfig().secret()) == ("hush-1", "hush-2", "hush-3")
+    assert "hush" not in repr((one, two))
+
+
+@pytest.mark.parametrize(
+    ("value", "mean", "low", "high"),
+    [
+        ("2s", 2.0, 2.0, 2.0),
+        ("2s±50%", 2.0, 1.0, 3.0),
+        ({"poisson": "2s"}, 2.0, 0.0, 60.0),
+        ({"lognormal": {"median": "2s", "p95": "4s"}}, 2.19, 0.05, 60.0),
+    ],
+)
+def test_spreads(value: Any, mean: float, low: float, high: float) -> None:
+    spread = spelling.spread(value, "x")
+    rng = Random(5)
+    drawn = [spread.sample(rng) / SECOND for _ in range(20_000)]
+    assert sum(drawn) / len(drawn) == pytest.approx(mean, rel=0.03)
+    assert low <= min(drawn)
+    assert max(drawn) <= high
+
+
+def test_instants() -> None:
+    assert instants.iso(1715524330007) == "2024-05-12T14:32:10.007Z"
+    assert instants.parse("2024-05-12T14:32:10.007Z") == 1715524330007
+    assert instants.parse("2024-05-12T14:32:10Z") == 1715524330000
+    for wrong in ("", "now", "2024-13-12T14:32:10Z", "2024-05-12", "2024-05-12T14:32:10+02:00"):
+        assert instants.parse(wrong) is None
+
+
+def test_refresh_tokens_are_used_up_and_grow_old() -> None:
+    table = SimConfig.from_table({"credentials": {"refresh_life": "60s"}}).credentials
+    store = Credentials(table, "hush", 10 * SECOND, Random(1))
+    first = store.grant(0, "me")
+    refresh = store.refresh_token(0, first)
+    second = store.refreshed(SECOND, refresh)
+    assert second is not None
+    assert second.scopes == first.scopes
+    assert store.refreshed(SECOND, refresh) is None
+    late = store.refresh_token(SECOND, second)
+    assert store.refreshed(62 * SECOND, late) is None
+    assert store.find(9 * SECOND, first.token) is first
+    assert store.find(10 * SECOND, first.token) is None
+
+
+def test_origins() -> None:
+    store = Credentials(SimConfig.from_table(FULL).credentials, "hush", SECOND, Random(1))
+    assert store.origin_allowed(None)
+    assert store.origin_allowed("https://shop.example")
+    assert not store.origin_allowed("https://evil.example")
+    assert not store.known_client("me", "wrong")
+    assert not Credentials(SimConfig().credentials, "", SECOND, Random(1)).known_client("guestswarm", "")
