@@ -14,7 +14,7 @@ if __name__ == "__main__":  # from the first line: importing Locust takes a whil
     for _number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(_number, lambda number, _frame: _EARLY.append(number))
 
-import locust  # noqa: F401 - before all others: it patches the standard library
+import locust  # before all others: it patches the standard library
 
 import json
 import logging
@@ -98,8 +98,9 @@ def _run(folder: Path, say: Outlet) -> int:
 def _carry_out(load: LoadRun) -> int:
     scenario = load.plan.scenario
     GuestUser.load = load
-    classes = [user_class(name, share) for name, share in scenario.mix.items()]
-    runner = Environment(user_classes=classes, events=Events()).create_local_runner()
+    classes: list[type[locust.User]] = [user_class(name, share) for name, share in scenario.mix.items()]
+    events = Events()  # type: ignore[no-untyped-call]
+    runner = Environment(user_classes=classes, events=events).create_local_runner()
     guests = scenario.guests.planned
     load.begin()
     runner.start(guests, spawn_rate=guests)
@@ -154,8 +155,8 @@ def _obey_signals(load: LoadRun) -> None:
     """SIGINT and SIGTERM: drain; again: at once. What came before is obeyed as well."""
     for number, word in _WORDS.items():
         gevent.signal_handler(number, load.end, word)
-    for number in _EARLY:
-        load.end(_WORDS[signal.Signals(number)])
+    for early in _EARLY:
+        load.end(_WORDS[signal.Signals(early)])
 
 
 def _mind_the_parent(load: LoadRun) -> None:

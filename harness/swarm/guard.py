@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import cycle
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 import gevent
 from gevent import socket as gsocket
@@ -121,8 +121,8 @@ class Guard:
         bound = gevent.Timeout(max(timeout_s, 0.001))
         try:
             with bound:
-                stream = self._connect(host, port)
-                return self._secure(stream, context, host) if context is not None else stream
+                sock = self._connect(host, port)
+                return self._secure(sock, context, host) if context is not None else cast(Stream, sock)
         except gevent.Timeout as struck:
             if struck is not bound:
                 raise
@@ -195,7 +195,7 @@ class Guard:
 
     def _secure(self, sock: gsocket.socket, context: ssl.SSLContext, host: str) -> Stream:
         try:
-            return context.wrap_socket(sock, server_hostname=host)  # type: ignore[return-value,arg-type]
+            return cast(Stream, context.wrap_socket(sock, server_hostname=host))
         except ssl.SSLCertVerificationError as error:
             sock.close()
             raise ConnectError(FailureCause.TLS_VERIFY, error.verify_message) from None

@@ -26,7 +26,7 @@ _BLOCK = 64 * 1024
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 
 
-class Answer(HTTPResponse):  # type: ignore[misc]
+class Answer(HTTPResponse):
     """Feeds on bytes until `response` is there. Interim answers are passed over; what follows the answer spoils the connection."""
 
     def __init__(self, method: str, max_head: int, max_body: int) -> None:

@@ -341,7 +341,7 @@ class LoadRun:
     def _close_intervals(self) -> None:
         every = self.plan.scenario.load.interval
         due = time.monotonic_ns() + every
-        while not self.closed:
+        while True:
             gevent.sleep(max(due - time.monotonic_ns(), 0) / 1e9)
             if self.closed:
                 return

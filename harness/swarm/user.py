@@ -66,7 +66,7 @@ class Ear:
                 self.chatting.clear()
 
 
-class GuestUser(User):  # type: ignore[misc]
+class GuestUser(User):
     """One guest slot. Set `dialect`; add `@task`s to decide yourself what is said."""
 
     abstract = True

@@ -50,10 +50,10 @@ class Watch:
 
     def start(self) -> None:
         """From now on."""
-        loop = get_hub().loop
+        loop: Any = get_hub().loop
         check, prepare = loop.check(), loop.prepare()
         check.priority = loop.MAXPRI
-        prepare.priority = loop.MINPRI
+        prepare.priority = -loop.MAXPRI
         ticker = loop.timer(_TICK_S, _TICK_S)
         check.start(self._check)
         prepare.start(self._prepare)

@@ -19,6 +19,7 @@ import struct
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import gevent
 from gevent.hub import get_hub
@@ -50,7 +51,7 @@ class _Violation(Exception):
     """Bytes that are no WebSocket."""
 
 
-class _Frames(frame_buffer):  # type: ignore[misc]
+class _Frames(frame_buffer):
     """websocket-client's frame reader with a bound, and without its opinion on close codes and text."""
 
     def __init__(self, recv: Callable[[int], bytes], skip: Callable[[int], None], limit: int) -> None:
@@ -60,13 +61,14 @@ class _Frames(frame_buffer):  # type: ignore[misc]
     def next(self) -> tuple[bool, int, bytes]:
         """One frame: final, opcode, payload; of a payload beyond the limit only its beginning."""
         self.recv_header()
-        final, rsv1, rsv2, rsv3, opcode, masked, bits = self.header
+        header: Any = self.header
+        final, rsv1, rsv2, rsv3, opcode, masked, bits = header
         if rsv1 or rsv2 or rsv3 or masked or opcode not in ABNF.OPCODES:
             raise _Violation
         if opcode & _CONTROL and (not final or bits > 125):
             raise _Violation
         self.recv_length()
-        length = self.length
+        length: Any = self.length
         kept = min(length, self._limit)
         payload = self.recv_strict(kept)
         if length > kept:
@@ -85,8 +87,8 @@ class GuestSocket:
         self._frames = _Frames(self._recv, self._skip, network.limits.max_frame)
         self._unsent: deque[tuple[bytes, int]] = deque()
         self._unsent_bytes = 0
-        self._flusher: gevent.Greenlet | None = None
-        self._linger = None
+        self._flusher: gevent.Greenlet[..., Any] | None = None
+        self._linger: Any = None
         self._cause = FailureCause.TIMEOUT
         self.address = ""
         self.read_ns = 0

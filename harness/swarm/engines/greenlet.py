@@ -12,6 +12,7 @@ import locust  # noqa: F401 - first: it patches the standard library
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 import gevent
 from gevent.event import Event
@@ -37,7 +38,7 @@ class _Lane:
         self.wire = Lane(network)
         self.queue: deque[HttpRequest] = deque()
         self.current: HttpRequest | None = None
-        self.greenlet: gevent.Greenlet | None = None
+        self.greenlet: gevent.Greenlet[..., Any] | None = None
 
 
 class _Socket:
@@ -48,7 +49,7 @@ class _Socket:
     def __init__(self, wire: GuestSocket) -> None:
         self.wire = wire
         self.is_open = False
-        self.greenlet: gevent.Greenlet | None = None
+        self.greenlet: gevent.Greenlet[..., Any] | None = None
 
 
 class GreenletGuest:
