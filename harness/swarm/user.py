@@ -66,6 +66,11 @@ class Ear:
                 self.chatting.clear()
 
 
+def follow_the_scenario(user: GuestUser) -> None:
+    """The task of a user without tasks: be a guest of the scenario until stopped."""
+    user.live()
+
+
 class GuestUser(User):
     """One guest slot. Set `dialect`; add `@task`s to decide yourself what is said."""
 
@@ -74,6 +79,15 @@ class GuestUser(User):
 
     load: LoadRun | None = None
     """The run that is on; set by whoever hosts it."""
+
+    scripted = True
+    """Whether the scenario decides what is said; False as soon as there are tasks."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        own = [task for task in cls.tasks if task is not follow_the_scenario]
+        cls.scripted = not own
+        cls.tasks = own or [follow_the_scenario]
 
     def __init__(self, environment: Any) -> None:
         super().__init__(environment)
@@ -84,18 +98,21 @@ class GuestUser(User):
 
     # ---------------------------------------------------------------- life, as Locust calls it
     def on_start(self) -> None:
-        """Wait for the arrival. Without tasks: be a guest until stopped. A subclass that overrides this calls it first."""
+        """Wait for the guest's arrival. A subclass that has an `on_start` of its own calls this first."""
         if self.load is None:
             raise StopUser
-        if self.tasks:
+        if not self.scripted:
             self._arrive()
-            return
+
+    def live(self) -> None:
+        """Arrive, be a guest, leave; in the open model again and again, as somebody else each time."""
+        load = self.load
+        assert load is not None
         while True:
-            guest = self._arrive()
-            guest.run()
+            self._arrive().run()
             self._part()
-            if not self.load.visits:
-                self._rest()
+            if not load.visits:
+                Event().wait()  # finished for good in this run: the slot stays taken, as Locust's counts have it
 
     def on_stop(self) -> None:
         """Leave, within bounds, also when Locust has killed the user."""
@@ -114,12 +131,12 @@ class GuestUser(User):
     def _arrive(self) -> GreenletGuest:
         load = self.load
         assert load is not None
-        place = self._place = Place(self.dialect, scripted=not self.tasks, listen=self._listen if self.tasks else None)
+        place = self._place = Place(self.dialect, scripted=self.scripted, listen=None if self.scripted else self._listen)
         load.take_place(place)
         place.arrived.wait()
         guest = self._guest = place.guest
         assert guest is not None
-        if self.tasks:
+        if not self.scripted:
             self._driver = gevent.spawn(guest.run)
         return guest
 
@@ -131,11 +148,6 @@ class GuestUser(User):
         if self.load is not None and self._place is not None:
             self.load.gone(self._place)
         self._place = self._guest = None
-
-    @staticmethod
-    def _rest() -> None:
-        """Finished for good in this run: the slot stays taken, as Locust's counts have it."""
-        Event().wait()
 
     # ---------------------------------------------------------------- for tasks
     def wait_until_chatting(self, timeout_s: float | None = None) -> bool:

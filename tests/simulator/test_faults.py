@@ -351,6 +351,14 @@ def test_revoke() -> None:
     assert bench.ended[conn] == ("close", 4001)
 
 
+def test_revoke_by_use() -> None:
+    bench, conn, conv = talk({"name": "revoke", "share": 1.0, "at": "2s"}, messages=1)
+    assert bench.frames(conn, "error") == [{"type": "error", "code": "TOKEN_EXPIRED"}]
+    assert len(bench.acts("revoke")) == 1  # once is enough
+    token = bench.token()
+    assert bench.answer(bench.request("GET", f"/api/v2/conversations/messages?conversationId={conv}", token=token))[0] == 401
+
+
 @pytest.mark.parametrize("status", [0, 503])
 def test_refuse_upgrade(status: int) -> None:
     bench = Bench({"faults": [{"name": "refuse_upgrade", "status": status}]})

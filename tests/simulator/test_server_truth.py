@@ -161,7 +161,7 @@ class WebchatGuest(LongpollGuest):
     """One WebSocket at a time; what an ended one still holds is read to its end."""
 
     def talk(self) -> None:
-        form = f"grant_type=client_credentials&client_id=guestswarm&client_secret={SECRET}&scope=webchat:send+webchat:read+conversation:read"
+        form = f"grant_type=client_credentials&client_id=guestswarm&client_secret={SECRET}&scope=webchat:send+webchat:read"
         with contextlib.closing(self.place.http()) as connection:
             self.token = call(connection, "POST", "/oauth/token", form.encode())[1]["access_token"]
         self.conversation = ""
@@ -246,7 +246,12 @@ PLANS: dict[str, list[dict[str, Any]]] = {
         {"name": "delay", "share": 0.1, "by": "40ms"},
         {"name": "lose_all", "share": 0.05},
     ],
-    "connections": [{"name": "reset", "share": 0.05}, {"name": "duplicate", "share": 0.2, "gap": "50ms"}],
+    "connections": [
+        {"name": "reset", "share": 0.05},
+        {"name": "tear", "share": 0.03},
+        {"name": "close_code", "share": 0.03},
+        {"name": "duplicate", "share": 0.2, "gap": "50ms"},
+    ],
 }
 EVENTS = "GET /api/v2/conversations/{conversationId}/events"
 

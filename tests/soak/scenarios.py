@@ -37,6 +37,7 @@ def every_fault(scale: float = 1.0) -> dict[str, Any]:
     """A `[simulator]` table with every fault; `scale` multiplies the shares."""
     faults: list[dict[str, Any]] = [{"name": name, "share": min(share * scale, 1.0)} for name, share in PER_UNIT.items()]
     faults += [
+        {"name": "duplicate", "share": min(0.02 * scale, 1.0), "gap": "40s±50%"},
         {"name": "mass_disconnect", "at": "200s", "every": "400s", "share": 0.5},
         {"name": "throttle", "at": "100s", "every": "500s", "for": "20s", "share": 0.3},
         {"name": "maintenance", "at": "300s", "every": "1800s", "for": "20s"},

@@ -66,7 +66,7 @@ def only_copy() -> Callable[[Any], list[Any]]:
     """Lose every copy of some agent messages, so that they were never received."""
 
     def change(row: Any) -> list[Any]:
-        lost = isinstance(row, ops.Arrived) and row.direction == ops.AGENT and row.seq == 3 and row.label.endswith("-1")
+        lost = isinstance(row, ops.Arrived) and row.direction == ops.AGENT and row.seq == 5 and row.label.endswith("-1")
         return [] if lost else [row]
 
     return change
@@ -117,7 +117,7 @@ def swapped() -> Callable[[Any], list[Any]]:
 
 
 def settled_wrong(row: Any) -> list[Any]:
-    if isinstance(row, ops.Closed) and row.outcome == ops.OK and row.seq == 4:
+    if isinstance(row, ops.Closed) and row.outcome == ops.OK and row.seq == 7:
         row.outcome = ops.FAIL
     return [row]
 
@@ -146,7 +146,7 @@ CLIENT: dict[str, tuple[Any, set[str]]] = {
     "takes a copy for a message stored twice": (recording(renamed()), {RESEND, SAME}),
     "writes two arrivals in the wrong order": (recording(swapped()), {"reordered"}),
     "swallows a 429": (dropping(lambda row: isinstance(row, ops.Refused), 3), {"refused"}),
-    "misses a disconnect": (dropping(lambda row: isinstance(row, ops.Connection) and row.begun == "server", 2), {"disconnects"}),
+    "misses a disconnect": (dropping(lambda row: isinstance(row, ops.Connection) and row.begun == "server" and not row.code, 2), {"disconnects"}),
     "takes the server's close for its own": (recording(own_doing), {"disconnects"}),
     "calls a stored message refused": (recording(settled_wrong), {"messages.sent"}),
     "calls a refused message sent": (recording(claimed), {"messages.sent", "lost.ingest"}),
@@ -161,7 +161,7 @@ CLIENT: dict[str, tuple[Any, set[str]]] = {
     "takes a refresh for a first grant": (recording(wrong_kind), {"tokens.client_credentials", "tokens.refresh_token"}),
     "does not read its own messages back": (
         recording(lambda row: [] if isinstance(row, ops.Arrived) and row.direction == ops.GUEST and row.seq == 2 else [row]),
-        {"messages.returned", "lost.ingest"},
+        {"messages.returned"},
     ),
 }
 
@@ -311,6 +311,7 @@ SIMULATOR: dict[str, tuple[Any, set[str]]] = {
     "does not say that it handed a message over": (saying("messages.delivered", 20), {"messages.delivered"}),
     "says twice that it returned a message": (saying("messages.returned", 20, more=True), {"messages.returned"}),
     "does not say that it pushed a copy twice": (saying(SAME), {SAME}),
+    "does not say that it pushed a copy over another socket": (saying(CROSS), {CROSS}),
     "does not say that it stored a message twice": (saying(RESEND), {RESEND}),
     "does not say that it reordered": (saying("reordered"), {"reordered"}),
     "does not say that it lost a guest's message": (saying("lost.ingest"), {"lost.ingest"}),
@@ -331,7 +332,7 @@ def test_unbroken_every_row_is_equal_and_has_something_to_say(tmp_path: Path) ->
     outcome = go(tmp_path)
     assert not outcome.unequal(), outcome.table()
     silent = {row.name for row in outcome.rows if not row.expected}
-    assert silent <= {CROSS}, outcome.table()
+    assert not silent, outcome.table()
 
 
 @pytest.mark.parametrize("name", CLIENT)

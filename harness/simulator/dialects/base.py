@@ -145,5 +145,9 @@ class DialectHalf:
         """`routing_timeout` has passed and no agent can ever come."""
 
     # ------------------------------------------------------------ credentials
+    def grant_of(self, conn: Conn) -> Grant | None:  # noqa: ARG002
+        """The grant under which a socket is open."""
+        return None
+
     def revoked(self, now: int, grant: Grant) -> None:
         """A grant has been revoked early."""

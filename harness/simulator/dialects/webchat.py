@@ -191,6 +191,11 @@ class Webchat(DialectHalf):
     def _expelled(self, now: int, conn: Conn) -> None:
         self.engine.end(now, conn, "expiry", code=4001, reason="token expired")
 
+    def grant_of(self, conn: Conn) -> Grant | None:
+        """That of the latest `auth`."""
+        link: Link = conn.data
+        return link.grant
+
     def revoked(self, now: int, grant: Grant) -> None:
         """Sockets under that token learn it at once."""
         for conn in list(self._by_grant.get(grant.token, {}).values()):

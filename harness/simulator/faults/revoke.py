@@ -1,4 +1,7 @@
-"""`revoke`: at one moment a share of all tokens is good no longer, though they are not old enough."""
+"""`revoke`: a token is good no longer, though it is not old enough.
+
+At moments (`every`, or `at` alone) a share of all live tokens; else a share of their uses: a request showing one, a push under one.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +10,47 @@ from typing import TYPE_CHECKING
 from harness.simulator.faults.base import Fault
 
 if TYPE_CHECKING:
+    from harness.simulator.connections import Exchange
+    from harness.simulator.conversations import Plan
+    from harness.simulator.credentials import Grant
     from harness.simulator.engine import Engine
 
 
 class Revoke(Fault):
-    """At `at`, and again each `every`."""
+    """Tokens of all dialects, or of one where the plan names it (by use only)."""
 
     name = "revoke"
-    impulse = True
+    direction = "both"
+
+    @property
+    def acts_at_moments(self) -> bool:
+        """By what the plan says."""
+        spec = self.spec
+        return spec.every is not None or (not spec.share_given and spec.length is None and spec.at > 0)
 
     def on_moment(self, engine: Engine, now: int) -> None:
-        """Revoke."""
+        """Revoke a share of all."""
         for grant in engine.credentials.alive(now):
             if self.hit():
-                engine.act(now, self.name, "grant")
-                engine.revoke(now, grant)
+                self._revoke(engine, now, grant)
+
+    def on_request(self, engine: Engine, now: int, exchange: Exchange) -> bool:
+        """Revoke what is shown; the request is then judged as any other."""
+        if not self.acts_at_moments and not self.spec.direction and self.concerns_exchange(exchange):
+            grant = engine.credentials.bearer(now, exchange.headers)
+            if grant is not None and self.hit():
+                self._revoke(engine, now, grant)
+        return False
+
+    def after_delivery(self, engine: Engine, now: int, plan: Plan) -> None:
+        """Revoke the token of the socket that a message has just gone to."""
+        conn = plan.conv.bound
+        if self.acts_at_moments or self.endpoint or conn is None or not self.concerns(plan.message, plan.conv):
+            return
+        grant = plan.conv.dialect.grant_of(conn)
+        if grant is not None and grant.live(now) and self.hit():
+            self._revoke(engine, now, grant)
+
+    def _revoke(self, engine: Engine, now: int, grant: Grant) -> None:
+        engine.act(now, self.name, grant.client)
+        engine.revoke(now, grant)
