@@ -90,7 +90,7 @@ class LongpollSession(SendingSession):
             self._acquire(now, due)
 
     def _token_ready(self, now: int) -> None:
-        if self._phase is Phase.TOKEN:
+        if self._phase is Phase.TOKEN and "again" not in self._timers:  # else the pause after a failed start goes on
             self._create_guest(now, now)
 
     def _token_failed(self, now: int, cause: FailureCause) -> None:

@@ -20,14 +20,15 @@ _BEYOND = 10
 _BOTH = (GUEST, AGENT)
 
 
+def at_share(histogram: Histogram, share: Fraction) -> float | None:
+    """A percentile in milliseconds of a histogram of microseconds; None with fewer than ten samples beyond it."""
+    value = histogram.percentile(share) if histogram.count * (1 - share) >= _BEYOND else None
+    return None if value is None else value / 1000
+
+
 def percentiles(histogram: Histogram) -> Percentiles:
     """The report's percentiles of a histogram of microseconds."""
-
-    def at(share: Fraction) -> float | None:
-        value = histogram.percentile(share) if histogram.count * (1 - share) >= _BEYOND else None
-        return None if value is None else value / 1000
-
-    p50, p90, p95, p99, p999 = map(at, _SHARES)
+    p50, p90, p95, p99, p999 = (at_share(histogram, share) for share in _SHARES)
     top = histogram.high if histogram.overflow else histogram.top  # as the percentiles: the upper end of its bucket
     return Percentiles(histogram.count, p50, p90, p95, p99, p999, None if top is None else top / 1000)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from harness.journal.records import SEND_DELAY
 from harness.metrics.health import shares
+from harness.metrics.histogram import Histogram
 from harness.report.fold import Measured
 from harness.report.model import HealthLine
 
@@ -32,11 +33,16 @@ def health_lines(measured: Measured, limits: Mapping[str, Any], *, rules: bool) 
 
     `rules`: rules hang on the figures. Without any, only what would falsify counts decides, all else warns.
     """
-    health = measured.health
+    counts = measured.count("messages|invoked"), measured.count("noted|send.dropped")
+    return signs(measured.health, measured.histograms.get(SEND_DELAY), *counts, limits, rules=rules)
+
+
+def signs(
+    health: Mapping[str, float], delays: Histogram | None, sent: int, dropped: int, limits: Mapping[str, Any], *, rules: bool
+) -> list[HealthLine]:
+    """The same of any stretch of time: health figures, send delays, messages sent, and those that were not but should have been."""
     share = shares(health)
-    delays = measured.histograms.get(SEND_DELAY)
     delay = delays.percentile(Fraction(99, 100)) if delays is not None else None
-    sent, dropped = measured.count("messages|invoked"), measured.count("noted|send.dropped")
     achieved = share.started if share.started is not None else sent / (sent + dropped) if sent + dropped else None
     refused = [health[name] for name in ("open_files.refused", "ports.exhausted") if name in health]
     table: list[tuple[str, str, float | None, str, bool]] = [

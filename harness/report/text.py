@@ -94,7 +94,7 @@ def _blocks(model: Model) -> list[list[str]]:
 
 
 def _reasons(model: Model) -> list[str]:
-    lines = [_clean(reason.text) for reason in model.reasons[:_MAX_REASONS]]
+    lines = [clean(reason.text) for reason in model.reasons[:_MAX_REASONS]]
     more = len(model.reasons) - _MAX_REASONS
     return [*lines, f"And {more} more."] if more > 0 else lines
 
@@ -111,7 +111,7 @@ def _rules(rules: Sequence[RuleResult]) -> list[str]:
         interval = f"   {seen.low:,.4g} – {seen.high:,.4g}" if seen.low is not None and seen.high is not None else ""
         samples = f"   n {rule.samples:,}" if rule.samples is not None else ""
         note = f"   {rule.note}" if rule.note and not interval else ""
-        name = _clean(rule.rule) + " " * (wide - columns(rule.rule))
+        name = clean(rule.rule) + " " * (wide - columns(rule.rule))
         lines.append(f"{_GLYPHS[rule.verdict]} {name}   {amount(seen.value, rule.unit)}{interval}{note}{samples}")
     if len(open_rules) > len(shown):
         lines.append(f"{_GLYPHS[Verdict.UNKNOWN]} {len(open_rules) - len(shown)} more did not hold")
@@ -166,6 +166,6 @@ def _truth(model: Model) -> str:
     return f"truth equal in {sum(row.equal is True for row in compared)} of {len(model.truth)} rows"
 
 
-def _clean(text: str) -> str:
+def clean(text: str) -> str:
     """Text that may hold what a server wrote: without control and direction characters, which a terminal would obey."""
     return "".join(c if unicodedata.category(c)[0] != "C" else "␀" for c in text)

@@ -17,6 +17,10 @@ class Arrivals:
     def __init__(self, start_ns: int, gap_ns: int, rng: Random, *, strict: bool = False) -> None:
         self._base_ns, self._gap_ns, self._rng, self._strict = start_ns, max(gap_ns, 0), rng, strict
 
+    def set_gap(self, gap_ns: int) -> None:
+        """Another rate from now on."""
+        self._gap_ns = max(gap_ns, 0)
+
     def next(self, now_ns: int) -> int:
         """The next guest's instant; `now_ns` is when it is asked for."""
         if not self._strict and now_ns > self._base_ns + self._gap_ns + _SLACK_NS:

@@ -28,7 +28,6 @@ from pathlib import Path
 from typing import Any
 
 import gevent
-from gevent.hub import get_hub
 from gevent.monkey import get_original
 from locust.env import Environment
 from locust.event import Events
@@ -166,7 +165,6 @@ def _mind_the_parent(load: LoadRun) -> None:
             return
     except OSError:
         return
-    hub = get_hub()
     pause = get_original("time", "sleep")
 
     def watch() -> None:
@@ -176,19 +174,13 @@ def _mind_the_parent(load: LoadRun) -> None:
         except OSError:
             pass
         try:
-            hub.loop.run_callback_threadsafe(_orphaned, load)
+            load.hurry_from_thread()
         except Exception:  # noqa: S110 - the hub may be gone already
             pass
         pause(_LAST_CHANCE_S)
         os._exit(int(ExitCode.INTERNAL))
 
     get_original("_thread", "start_new_thread")(watch, ())
-
-
-def _orphaned(load: LoadRun) -> None:
-    if not load.over:
-        load.ended = "orphaned"
-    load.hurry()
 
 
 if __name__ == "__main__":

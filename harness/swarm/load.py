@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 
 import gevent
 from gevent.event import Event
+from gevent.hub import get_hub
 
 from harness.config import Scenario, window_left
 from harness.core import ops
@@ -84,6 +85,8 @@ class Plan:
     """Places planned in this process (0: all of the scenario's)."""
     share: float = 1.0
     """Of the arrival rate that falls to this process."""
+    timed: bool = True
+    """Whether the load ends by the scenario's duration; else whoever hosts the run ends it."""
     last: bool = True
     """Whether this process settles and seals the simulator and writes the manifest (one of a run does)."""
 
@@ -146,6 +149,7 @@ class LoadRun:
         self._end = Event()
         self._hurry = Event()
         self._greenlets: list[gevent.Greenlet[..., Any]] = []
+        self._hub: Any = get_hub()
         self._draining = False
         self._drained = Event()
         self._ports = self._files = 0
@@ -223,6 +227,21 @@ class LoadRun:
         """No more waiting: write down what there is."""
         self._end.set()
         self._hurry.set()
+
+    def hurry_from_thread(self) -> None:
+        """As `hurry`, from a thread outside the hub: whoever ran us is gone."""
+        self._hub.loop.run_callback_threadsafe(self._orphaned)
+
+    def _orphaned(self) -> None:
+        if not self.over:
+            self.ended = "orphaned"
+        self.hurry()
+        gevent.spawn(self.drain)
+
+    def pace(self, guests: int, per_s: float) -> None:
+        """Guests who are still to come, or are added, arrive at this rate from now on (closed model)."""
+        if self._arrivals is not None and not self._open_model and guests and per_s > 0:
+            self._arrivals.set_gap(round(1e9 / per_s))
 
     def wait(self) -> None:
         """Until the load is over."""
@@ -335,7 +354,7 @@ class LoadRun:
         self._enter("load", time.monotonic_ns())
         gc.collect()
         gc.freeze()
-        if not self._end.wait(load.duration / 1e9):
+        if self.plan.timed and not self._end.wait(load.duration / 1e9):
             self.end()
 
     def _close_intervals(self) -> None:

@@ -1,0 +1,15 @@
+"""locust -f locustfiles/mixed.py --scenario locustfiles/scenarios/first-run.toml
+
+The shares of the two come from the scenario's `mix`.
+"""
+
+from harness.swarm import hosting  # noqa: F401
+from harness.swarm.user import LongpollUser, WebchatUser
+
+
+class WebchatGuest(WebchatUser):
+    """A guest on a WebSocket."""
+
+
+class LongpollGuest(LongpollUser):
+    """A guest who polls."""
