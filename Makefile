@@ -6,7 +6,7 @@ VENV     := .venv
 BIN      := $(VENV)/bin
 SCENARIO ?= locustfiles/scenarios/first-run.toml
 ARGS     ?=
-TESTS    ?= tests
+JOBS     ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test check prove clean
@@ -38,16 +38,17 @@ $(VENV)/.stamp: requirements.lock pyproject.toml
 run: setup ## run a scenario (SCENARIO=file, ARGS="-u 50 -t 30s")
 	@$(BIN)/guestswarm run $(SCENARIO) $(ARGS)
 
-test: setup ## all tests but the long proofs (TESTS=path, ARGS="-x")
-	@$(BIN)/python -m pytest -m "not prove" $(ARGS) $(TESTS)
+test: check ## lint, types, and all tests but the long proofs
+	@$(BIN)/python -m pytest -n $(JOBS) -m "not prove" --ignore tests/swarm $(ARGS) tests
+	@$(BIN)/python -m pytest -n $(JOBS) -m "not prove" $(ARGS) tests/swarm  # by itself: gevent patches the process
 
 check: setup ## lint, format and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-prove: setup ## the long proofs
-	@$(BIN)/python -m pytest -m prove $(ARGS) $(TESTS)
+prove: setup ## the long proofs, in parts that can be resumed (PART=name for one of them)
+	@$(BIN)/python -m tests.proofs $(PART)
 
 clean: ## remove everything that was made, but the runs
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

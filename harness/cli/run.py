@@ -16,16 +16,15 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_urlsafe
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from harness.cli.progress import Progress, read_line
 from harness.cli.terminal import Terminal
 from harness.config import Scenario, check_authorised, covers, load_scenario
 from harness.config.secret import resolve
@@ -35,6 +34,10 @@ from harness.runs.folder import create_run, read_manifest, update_manifest, writ
 from harness.runs.manifest import CLIENT_SECRET_ENV, CONTROL_TOKEN_ENV, RESOLVED, LoadOrder, SimulatorAddress, new_manifest
 from harness.runs.process import Child, first_line, spawn, stop
 from harness.runs.simulated import SIM_SECRET_ENV, SimulatorProcess
+
+if TYPE_CHECKING:
+    from harness.cli.progress import Progress  # the screen's libraries are loaded only for a run
+    from harness.report.live_view import LiveRule
 
 LOAD_COMMAND = (sys.executable, "-m", "harness.swarm.child")
 REPORT_COMMAND = (sys.executable, "-m", "harness.cli.main", "report")
@@ -247,14 +250,35 @@ class _Run:
     terminal: Terminal
     signals: _Signals
     secret: Secret
+    rules: Sequence[LiveRule] = ()
+    """The scenario's rules and how they stand, for the live view."""
     simulator: SimulatorProcess | None = field(default=None, init=False)
 
-    def carry_out(self, *, simulated: bool, tls: bool, resolved: Path, runs: Path) -> int:
+    @property
+    def _drain_s(self) -> float:
+        """The longest that a planned end takes."""
         load = self.scenario.load
-        guests = self.scenario.guests.planned
-        progress = Progress(self.terminal, (load.ramp + load.duration) / 1e9, guests)
+        return (load.settle + self.scenario.loss_wait_ns + load.drain) / 1e9
+
+    def _progress(self, where: str) -> Progress:
+        from harness.cli.progress import Progress
+
+        load, scenario = self.scenario.load, self.scenario
+        return Progress(
+            self.terminal,
+            (load.ramp + load.duration) / 1e9,
+            scenario.guests.planned,
+            name=scenario.name,
+            dialects=list(scenario.mix),
+            where=where,
+            drain_s=self._drain_s,
+            rules=self.rules,
+        )
+
+    def carry_out(self, *, simulated: bool, tls: bool, resolved: Path, runs: Path) -> int:
         where = "simulated" if simulated else ", ".join(self.scenario.hosts())
-        self.terminal.note(f"{self.scenario.name} · {', '.join(self.scenario.mix)} · {where} · {guests} guests")
+        progress = self._progress(where)
+        progress.begin(f"{self.scenario.name} · {', '.join(self.scenario.mix)} · {where} · {self.scenario.guests.planned} guests")
         try:
             with self._simulator(simulated, tls) as address:
                 LoadOrder(str(resolved), {}, address).write(self.folder)
@@ -262,7 +286,8 @@ class _Run:
         except GuestswarmError:
             self._note_end("failed")
             raise
-        progress.finish()
+        finally:
+            progress.finish()
         if code := self._told_before_load(status, progress):
             return code
         drained = self.signals.told
@@ -304,8 +329,9 @@ class _Run:
 
     def _watch(self, child: Child, progress: Progress) -> None:
         """Read the child's lines until it ends, within a time that everything planned fits into."""
-        load = self.scenario.load
-        drain_s = (load.settle + self.scenario.loss_wait_ns + load.drain) / 1e9
+        from harness.cli.progress import read_line
+
+        load, drain_s = self.scenario.load, self._drain_s
         deadline = time.monotonic() + (load.ramp + load.duration) / 1e9 + drain_s + _GRACE_S
         told = 0
         buffer = b""
@@ -318,7 +344,7 @@ class _Run:
                     told = self.signals.count
                     patience = drain_s + _GRACE_S if told == 1 else _SECOND_SIGNAL_S
                     deadline = min(deadline, now + patience)
-                    progress.say(f"Draining, up to {drain_s:.0f} s. Again stops at once." if told == 1 else "Stopping at once.")
+                    progress.notice(self._drain_notice(drain_s) if told == 1 else "Stopping at once.", now)
                 if now > deadline:
                     progress.say("The load child does not end: ended from outside.")
                     return
@@ -336,6 +362,10 @@ class _Run:
                         if (line := read_line(raw)) is not None:
                             progress.take(line, time.monotonic())
                 progress.tick(time.monotonic())
+
+    def _drain_notice(self, drain_s: float) -> str:
+        again = "Ctrl-C again" if self.signals.first == signal.SIGINT else "A second signal"
+        return f"Draining, up to {drain_s:.0f} s. {again} stops at once."
 
     def _told_before_load(self, status: int, progress: Progress) -> int:
         """The code of a run that ended before there was any load, with its message; 0 if there is something to judge."""

@@ -24,15 +24,16 @@ class Terminal:
     ascii_only: bool = False
     boxed: bool = False
     """Whether stdout is a terminal, so that the verdict gets its box."""
+    live_color: bool = False
+    """Whether stderr takes colour."""
 
     @classmethod
     def of(cls, *, as_json: bool, quiet: bool = False, no_color: bool = False) -> Terminal:
         """Look at the streams and at `NO_COLOR`, `TERM` and the locale's encoding."""
         able = sys.stderr.isatty() and os.environ.get("TERM", "") not in ("", "dumb")
         plain = no_color or bool(os.environ.get("NO_COLOR"))
-        encoding = (sys.stdout.encoding or "").lower().replace("-", "")
         seen = sys.stdout.isatty()
-        return cls(as_json, quiet, seen and not plain, able, not encoding.startswith("utf"), seen)
+        return cls(as_json, quiet, seen and not plain, able, _ascii_only(), seen, able and not plain)
 
     @property
     def width(self) -> int:
@@ -70,6 +71,13 @@ class Terminal:
                     }
                 }
             )
+
+
+def _ascii_only() -> bool:
+    """Whether to do without the better glyphs. In the locale `C` Python writes UTF-8 all the same; the terminal may not read it."""
+    chosen = next((value for name in ("LC_ALL", "LC_CTYPE", "LANG") if (value := os.environ.get(name))), "")
+    encoding = (sys.stdout.encoding or "").lower().replace("-", "")
+    return chosen in ("C", "POSIX") or not encoding.startswith("utf")
 
 
 def table(rows: list[list[str]], heads: list[str]) -> str:

@@ -101,10 +101,10 @@ class HttpServer(web.Server):
 class Exchange:
     """One request that the engine has and has not answered yet."""
 
-    __slots__ = ("answer", "wire")
+    __slots__ = ("answer",)
 
-    def __init__(self, wire: Wire, answer: asyncio.Future[HttpResponse | None]) -> None:
-        self.wire, self.answer = wire, answer
+    def __init__(self, answer: asyncio.Future[HttpResponse | None]) -> None:
+        self.answer = answer
 
     def give(self, response: HttpResponse | None) -> bool:
         """Take the engine's answer (None: cut). False when there was one already, or the guest is gone."""

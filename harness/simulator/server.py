@@ -170,7 +170,7 @@ class Shell:
             return await self._upgrade(request, wire)
         body = await request.read()
         number = next(self._numbers)
-        exchange = Exchange(wire, self._loop.create_future())
+        exchange = Exchange(self._loop.create_future())
         self._exchanges[number] = exchange
         handed = False
         try:

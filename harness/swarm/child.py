@@ -153,9 +153,9 @@ class Outlet:
 def _obey_signals(load: LoadRun) -> None:
     """SIGINT and SIGTERM: drain; again: at once. What came before is obeyed as well."""
     for number, word in _WORDS.items():
-        gevent.signal_handler(number, load.end, word)
+        gevent.signal_handler(number, load.told_to_stop, word)
     for early in _EARLY:
-        load.end(_WORDS[signal.Signals(early)])
+        load.told_to_stop(_WORDS[signal.Signals(early)])
 
 
 def _mind_the_parent(load: LoadRun) -> None:

@@ -7,7 +7,7 @@ be short of a worker. When guests arrive is not decided here either: `arrivals` 
 
 from __future__ import annotations
 
-import locust  # noqa: F401 - first: it patches the standard library
+import locust
 
 from collections.abc import Callable
 from typing import Any

@@ -152,7 +152,8 @@ class LoadRun:
         self._hub: Any = get_hub()
         self._draining = False
         self._drained = Event()
-        self._ports = self._files = 0
+        self._ports = self._files = self._told = 0
+        self._fault_told = False
 
     def _behave(self, behaviour: Behaviour) -> Behaviour:
         # In the open model a guest is one visit: it comes, chats, goes, and the next one is somebody else.
@@ -182,7 +183,9 @@ class LoadRun:
             return
         left = window_left(approval, datetime.now(UTC)).total_seconds() - self._drain_s()
         if left <= 0:
-            raise NotAuthorisedError("the approved window shuts before the guests could be drained", hint=f"Window: {approval.window}")
+            raise NotAuthorisedError(
+                "the approved window shuts before the guests could be drained", hint=f"Window: {approval.window}"
+            )
         self._greenlets.append(gevent.spawn_later(left, self.end, "window_shut"))
 
     def _drain_s(self) -> float:
@@ -210,12 +213,18 @@ class LoadRun:
             self._greenlets.append(gevent.spawn(self._guarded, act))
 
     def end(self, word: str = "finished") -> None:
-        """The load is over. A second call with another word than the first cuts the drain short."""
+        """The load is over; the first word counts."""
         if not self._end.is_set():
             self.ended = word
             self._end.set()
-        elif word in ("interrupted", "terminated"):
+
+    def told_to_stop(self, word: str) -> None:
+        """A signal: the first one ends the load, the second one does not wait for the drain either."""
+        self._told += 1
+        if self._told > 1:
             self.hurry()
+        else:
+            self.end(word)
 
     def discard(self) -> None:
         """There is no load after all: leave no journal behind."""
@@ -376,6 +385,10 @@ class LoadRun:
         figures, histograms = watch.close()
         interval = self.recorder.close_interval(time.monotonic_ns(), figures, histograms, final=final)
         self._say(self._telling.line(interval))
+        if self.recorder.fault and not self._fault_told:
+            self._fault_told = True
+            sys.stderr.write(self.recorder.fault)
+            self._say({"kind": "fault", "name": "recorder", "text": self.recorder.fault.strip().rpartition("\n")[2]})
 
     # ---------------------------------------------------------------- the end
     def drain(self) -> None:

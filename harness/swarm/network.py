@@ -51,7 +51,9 @@ class Origin(msgspec.Struct, frozen=True):
 class Ceiling:
     """At most so many requests a second leave this process, evenly spaced (an approval's `max_requests_per_s`)."""
 
-    def __init__(self, per_s: float, clock: Callable[[], int] = time.monotonic_ns, sleep: Callable[[float], None] = gevent.sleep) -> None:
+    def __init__(
+        self, per_s: float, clock: Callable[[], int] = time.monotonic_ns, sleep: Callable[[float], None] = gevent.sleep
+    ) -> None:
         self._gap_ns = round(1e9 / per_s)
         self._clock, self._sleep = clock, sleep
         self._next_ns = 0

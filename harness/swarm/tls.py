@@ -19,7 +19,9 @@ def client_context(ca: Path | None = None, *, verify: bool = True) -> ssl.SSLCon
             context = ssl.create_default_context(cafile=str(ca) if ca else None)
     except (OSError, ssl.SSLError) as error:
         raise ScenarioError(
-            f"cannot read the certificate authority: {getattr(error, 'strerror', None) or error}", where=str(ca), hint="It has to be PEM."
+            f"cannot read the certificate authority: {getattr(error, 'strerror', None) or error}",
+            where=str(ca),
+            hint="It has to be PEM.",
         ) from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if not verify:

@@ -1,11 +1,11 @@
 """Locust users that are guests. Without tasks a user follows the scenario; with tasks it says what they say.
 
-    class Shopper(GuestUser):
-        dialect = "webchat"
+class Shopper(GuestUser):
+    dialect = "webchat"
 
-        @task
-        def ask(self) -> None:
-            reply = self.say("Where is my parcel?")
+    @task
+    def ask(self) -> None:
+        reply = self.say("Where is my parcel?")
 """
 
 from __future__ import annotations
@@ -55,7 +55,9 @@ class Ear:
         if isinstance(row, Sample):
             if row.measure == "reply" and (result := self.waiting.pop((row.label, int(row.ref)), None)) is not None:
                 good = row.outcome == ops.OK
-                result.set(Reply(int(row.ref), (row.end_ns - row.intended_ns) / 1e9, (row.end_ns - row.start_ns) / 1e9) if good else None)
+                result.set(
+                    Reply(int(row.ref), (row.end_ns - row.intended_ns) / 1e9, (row.end_ns - row.start_ns) / 1e9) if good else None
+                )
         elif isinstance(row, ops.Closed):
             if row.outcome == ops.FAIL and (result := self.waiting.pop((row.label, row.seq), None)) is not None:
                 result.set(None)

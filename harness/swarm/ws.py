@@ -43,11 +43,11 @@ _LENGTH_BITS = 6
 OnWritten = Callable[[int, int], object]
 
 
-class _EndOfFile(Exception):
+class _EndOfFileError(Exception):
     """The peer has shut its side."""
 
 
-class _Violation(Exception):
+class _ViolationError(Exception):
     """Bytes that are no WebSocket."""
 
 
@@ -64,9 +64,9 @@ class _Frames(frame_buffer):
         header: Any = self.header
         final, rsv1, rsv2, rsv3, opcode, masked, bits = header
         if rsv1 or rsv2 or rsv3 or masked or opcode not in ABNF.OPCODES:
-            raise _Violation
+            raise _ViolationError
         if opcode & _CONTROL and (not final or bits > 125):
-            raise _Violation
+            raise _ViolationError
         self.recv_length()
         length: Any = self.length
         kept = min(length, self._limit)
@@ -144,7 +144,7 @@ class GuestSocket:
                 raise ConnectError(FailureCause.MALFORMED, "the head does not end")
             try:
                 received += self._block()
-            except _EndOfFile:
+            except _EndOfFileError:
                 raise ConnectError(FailureCause.CONNECTION_CLOSED) from None
             except OSError as error:
                 raise ConnectError(_cause_of(error)) from None
@@ -174,7 +174,7 @@ class GuestSocket:
                 break
             try:
                 data = self._block()
-            except _EndOfFile:
+            except _EndOfFileError:
                 data = b""
             except OSError as error:
                 raise ConnectError(_cause_of(error)) from None
@@ -186,10 +186,10 @@ class GuestSocket:
         cause = ""
         try:
             yield from self._messages()
-        except _EndOfFile:
+        except _EndOfFileError:
             # A write that failed has taken the reset's error with it: what reads as an end of file was none.
             cause = FailureCause.CONNECTION_RESET.value if self.broken else ""
-        except _Violation:
+        except _ViolationError:
             cause = FailureCause.MALFORMED.value
             self.close(_PROTOCOL_ERROR, "")
             self._drain()
@@ -214,7 +214,7 @@ class GuestSocket:
             if opcode == ABNF.OPCODE_PONG:
                 continue
             if (opcode == ABNF.OPCODE_CONT) != bool(kind):
-                raise _Violation
+                raise _ViolationError
             if not kind and final:
                 yield _decoded(payload, opcode, len(payload) >= limit)
                 continue
@@ -239,7 +239,7 @@ class GuestSocket:
         try:
             while True:
                 self._block()
-        except (_EndOfFile, OSError):
+        except (_EndOfFileError, OSError):
             pass
 
     def _block(self) -> bytes:
@@ -252,7 +252,7 @@ class GuestSocket:
         data = stream.recv(_BLOCK)
         self.read_ns = time.monotonic_ns()
         if not data:
-            raise _EndOfFile
+            raise _EndOfFileError
         return data
 
     def _recv(self, size: int) -> bytes:

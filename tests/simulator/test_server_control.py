@@ -13,8 +13,10 @@ import pytest
 import trustme
 
 from harness.errors import ExitCode, UsageError
+from harness.simulator.http_shell import MAX_BODY
 from harness.simulator.server import PortInUseError, loopback
 from harness.simulator.truth_file import TruthFile
+from harness.simulator.ws_shell import MAX_FRAME
 from tests.simulator.shell_kit import PATIENCE, Rig, rig
 
 
@@ -219,3 +221,15 @@ def test_a_port_in_use_is_one_clear_error(tmp_path, plain: Rig):
 
 def test_truth_is_readable_by_its_owner(plain: Rig):
     assert plain.ready.truth.stat().st_mode & stat.S_IRUSR
+
+
+def test_a_body_beyond_all_bounds_is_refused_and_not_kept(plain: Rig):
+    connection = plain.http()
+    connection.request("POST", "/api/v2/files/upload", body=b"x" * (MAX_BODY + 1))
+    assert connection.getresponse().status == 413
+    connection.close()
+    assert plain.engine.told.empty()
+    client, _ = plain.ws()
+    client.sock.sendall(b"\x81\xff" + (MAX_FRAME + 1).to_bytes(8, "big") + b"mask")  # announced, not sent
+    assert client.recv_frame().data[:2] == (1009).to_bytes(2, "big")
+    client.shutdown()

@@ -94,7 +94,7 @@ class LongpollGuest(threading.Thread):
     """Sends on one connection, polls on another."""
 
     def __init__(self, place: Place, number: int) -> None:
-        super().__init__(name=f"guest-{number}")
+        super().__init__(name=f"guest-{number}", daemon=True)
         self.place, self.label, self.count = place, f"run.{number}", Count()
         self.sent: list[str] = []
         self.over = threading.Event()
@@ -116,7 +116,7 @@ class LongpollGuest(threading.Thread):
             body = {"email": f"{self.label}@example.com", "routing": {"queueId": "q"}}
             _, guest = call(sending, "POST", "/api/v2/conversations/messaging/guest", body, **bearer)
             path = f"/api/v2/conversations/{guest['conversationId']}"
-            poller = threading.Thread(target=self.poll, args=(path, bearer))
+            poller = threading.Thread(target=self.poll, args=(path, bearer), daemon=True)
             poller.start()
             for seq in range(1, MESSAGES + 1):
                 nonce = f"{self.label}.g.{seq}"

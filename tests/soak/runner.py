@@ -25,7 +25,7 @@ from harness.simulator.truth import TruthLog
 from tests.soak.world import SECOND, Guest, World
 
 RUN = "soak"
-SECRET = "in-virtual-time"  # noqa: S105
+SECRET = "in-virtual-time"
 WALL = 1_700_000_000 * SECOND
 
 
@@ -68,9 +68,8 @@ class Outcome:
     def table(self) -> str:
         lines = [f"{'equal':6} {'row':32} {'truth':>8} {'meas.':>8} {'low':>8} {'high':>8}  ids"]
         for row in self.rows:
-            lines.append(
-                f"{row.equal!s:6} {row.name:32} {row.expected!s:>8} {row.measured!s:>8} {row.low!s:>8} {row.high!s:>8}  {' '.join(row.ids[:4])}"
-            )
+            figures = " ".join(f"{value!s:>8}" for value in (row.expected, row.measured, row.low, row.high))
+            lines += [f"{row.equal!s:6} {row.name:32} {figures}  {' '.join(row.ids[:4])}"]
         return "\n".join(lines)
 
 

@@ -146,7 +146,10 @@ CLIENT: dict[str, tuple[Any, set[str]]] = {
     "takes a copy for a message stored twice": (recording(renamed()), {RESEND, SAME}),
     "writes two arrivals in the wrong order": (recording(swapped()), {"reordered"}),
     "swallows a 429": (dropping(lambda row: isinstance(row, ops.Refused), 3), {"refused"}),
-    "misses a disconnect": (dropping(lambda row: isinstance(row, ops.Connection) and row.begun == "server" and not row.code, 2), {"disconnects"}),
+    "misses a disconnect": (
+        dropping(lambda row: isinstance(row, ops.Connection) and row.begun == "server" and not row.code, 2),
+        {"disconnects"},
+    ),
     "takes the server's close for its own": (recording(own_doing), {"disconnects"}),
     "calls a stored message refused": (recording(settled_wrong), {"messages.sent"}),
     "calls a refused message sent": (recording(claimed), {"messages.sent", "lost.ingest"}),

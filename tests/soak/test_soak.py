@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -52,11 +51,3 @@ def test_the_same_seed_gives_the_same_journal_and_the_same_truth(tmp_path: Path)
     assert one.journal.read_bytes() == two.journal.read_bytes()
     assert one.truth.read_bytes() == two.truth.read_bytes()
     assert one.journal.read_bytes() != other.journal.read_bytes()
-
-
-@pytest.mark.prove
-@pytest.mark.timeout(470)
-def test_twenty_four_hours(tmp_path: Path) -> None:
-    seed = int(os.environ.get("GUESTSWARM_PROOF_SEED", "1"))
-    outcome = soak(tmp_path, hours=24, think_s=40, seed=seed)
-    check(outcome, messages=50_000, times=20)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import locust  # noqa: F401 - first: it patches the standard library
-
 import socket
 from collections.abc import Callable, Iterator
 
 import gevent
+import locust  # noqa: F401 - first: it patches the standard library
 import pytest
 from gevent import server as gserver
 

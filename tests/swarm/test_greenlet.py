@@ -154,7 +154,7 @@ def test_a_timer_that_is_always_due_starves_nobody(serve: Serve) -> None:
     session.on = {"begin": lambda now: session.arm("again", now), "timer": lambda now, name, due: session.arm(name, now)}
     guest.start()
     gevent.sleep(0.05)
-    assert 1 < names(session).count("timer")
+    assert names(session).count("timer") > 1
     guest.abandon()
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,14 +18,19 @@ from harness.swarm.guard import ConnectError, Guard, local_address
 from harness.swarm.tls import client_context
 
 APPROVAL = AuthorisationTable(
-    hosts=("api.example.com", "203.0.113.7"), ticket="T-1", window="23:00-05:00", timezone="UTC", max_guests=5, max_requests_per_s=10.0
+    hosts=("api.example.com", "203.0.113.7"),
+    ticket="T-1",
+    window="23:00-05:00",
+    timezone="UTC",
+    max_guests=5,
+    max_requests_per_s=10.0,
 )
 NIGHT = datetime(2026, 1, 10, 0, 30, tzinfo=UTC)
 DAY = datetime(2026, 1, 10, 12, 0, tzinfo=UTC)
 
 
 @pytest.fixture
-def acts(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, object]]]:
+def acts(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, object]]:
     """Every look-up and every connect is written down, and none happens."""
     seen: list[tuple[str, object]] = []
 
@@ -39,7 +44,7 @@ def acts(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, object]]]:
     monkeypatch.setattr(gsocket.socket, "connect", connect)
     monkeypatch.setattr(gsocket, "getaddrinfo", getaddrinfo)
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-    yield seen
+    return seen
 
 
 def open_it(guard: Guard, host: str) -> FailureCause | None:
@@ -51,7 +56,18 @@ def open_it(guard: Guard, host: str) -> FailureCause | None:
 
 
 @pytest.mark.parametrize(
-    "host", ["example.com", "203.0.113.8", "10.0.0.1", "[2001:db8::1]", "169.254.169.254", "0.0.0.0", "localhost.example.com", "127.0.0.1.nip.io", ""]
+    "host",
+    [
+        "example.com",
+        "203.0.113.8",
+        "10.0.0.1",
+        "[2001:db8::1]",
+        "169.254.169.254",
+        "0.0.0.0",
+        "localhost.example.com",
+        "127.0.0.1.nip.io",
+        "",
+    ],
 )
 @pytest.mark.parametrize("guard", [Guard(), Guard(APPROVAL, wall=lambda: NIGHT)], ids=["none", "other hosts"])
 def test_what_no_approval_covers_is_refused_before_any_look_up_or_packet(guard: Guard, host: str, acts: list[object]) -> None:
@@ -95,9 +111,13 @@ def test_loopback_needs_no_approval_and_no_look_up(host: str, acts: list[tuple[s
     assert [kind for kind, _ in acts] == ["connect"]
 
 
-def test_a_name_of_the_hosts_file_is_judged_by_its_address(acts: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_of_the_hosts_file_is_judged_by_its_address(
+    acts: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hosts = tmp_path / "hosts"
-    hosts.write_text("127.0.0.2 here.test  # ours\n192.0.2.1 there.test\n127.0.0.1 mixed.test\n192.0.2.2 mixed.test\n192.0.2.3 localhost\n")
+    hosts.write_text(
+        "127.0.0.2 here.test  # ours\n192.0.2.1 there.test\n127.0.0.1 mixed.test\n192.0.2.2 mixed.test\n192.0.2.3 localhost\n"
+    )
     monkeypatch.setattr(guard_module, "HOSTS_FILE", hosts)
     assert open_it(Guard(), "HERE.test") is None
     for name in ("there.test", "mixed.test", "localhost"):
@@ -192,7 +212,9 @@ def tls_server(authority: trustme.CA, *names: str, least: ssl.TLSVersion | None 
     return context
 
 
-def test_tls_is_verified_against_the_given_authority_alone(serve: Callable[..., object], authority: trustme.CA, tmp_path: Path) -> None:
+def test_tls_is_verified_against_the_given_authority_alone(
+    serve: Callable[..., object], authority: trustme.CA, tmp_path: Path
+) -> None:
     mine = tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(str(mine))
     other = tmp_path / "other.pem"

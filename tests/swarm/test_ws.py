@@ -34,7 +34,9 @@ def new(network: Network, written: list[tuple[int, int]] | None = None) -> Guest
 
 
 def order(timeout_s: float = 2.0) -> OpenSocket:
-    return OpenSocket(1, "r1", "webchat", "/ws?x=1", [("X-Request-Id", "r1"), ("Origin", "https://shop.test")], round(timeout_s * 1e9))
+    return OpenSocket(
+        1, "r1", "webchat", "/ws?x=1", [("X-Request-Id", "r1"), ("Origin", "https://shop.test")], round(timeout_s * 1e9)
+    )
 
 
 def test_open_read_and_the_peers_close(serve: Serve) -> None:
@@ -69,7 +71,13 @@ def test_open_read_and_the_peers_close(serve: Serve) -> None:
 def test_frames_right_behind_the_101_and_in_crumbs(serve: Serve) -> None:
     def handle(sock: socket.socket) -> None:
         upgrade(sock)
-        data = frame(TEXT, b"a" * 300) + frame(TEXT, b"", final=False) + frame(PING, b"") + frame(CONT, b"b", final=False) + frame(CONT, b"c")
+        data = (
+            frame(TEXT, b"a" * 300)
+            + frame(TEXT, b"", final=False)
+            + frame(PING, b"")
+            + frame(CONT, b"b", final=False)
+            + frame(CONT, b"c")
+        )
         for at in range(0, len(data), 7):
             sock.sendall(data[at : at + 7])
             gevent.sleep(0)
@@ -221,8 +229,7 @@ def test_written_is_told_before_the_bytes_leave(serve: Serve) -> None:
 
     def handle(sock: socket.socket) -> None:
         upgrade(sock)
-        for _ in range(2):
-            got.append((time.monotonic_ns(), read_frame(sock)))
+        got.extend((time.monotonic_ns(), read_frame(sock)) for _ in range(2))
 
     written: list[tuple[int, int]] = []
     wire = opened(serve(handle), written)

@@ -129,7 +129,8 @@ class GreenletGuest:
                 if session.finished or not (requests or sockets):
                     break
                 for conn, was_open in sockets:
-                    if was_open:
+                    if was_open and (books := session.sockets.get(conn)) is not None:
+                        books.begun_by_guest = True  # we cut it, and shall never know whether the server had ended it before
                         session.on_closed(time.monotonic_ns(), conn, SocketEnd(0, "", cause))
                     elif conn in session.sockets:
                         session.on_open_failed(time.monotonic_ns(), conn, cause, None)
