@@ -1,4 +1,4 @@
-"""locust -f locustfiles/longpoll.py --scenario locustfiles/scenarios/first-run.toml"""
+"""locust -f locustfiles/longpoll.py: guests on long polling, by `scenarios/longpoll.toml` unless --scenario names another."""
 
 from harness.swarm import hosting  # noqa: F401
 from harness.swarm.user import LongpollUser

@@ -1,4 +1,4 @@
-"""locust -f locustfiles/mixed.py --scenario locustfiles/scenarios/first-run.toml
+"""locust -f locustfiles/mixed.py: both dialects, by `scenarios/mixed.toml` unless --scenario names another.
 
 The shares of the two come from the scenario's `mix`.
 """

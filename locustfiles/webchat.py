@@ -1,4 +1,4 @@
-"""locust -f locustfiles/webchat.py --scenario locustfiles/scenarios/first-run.toml"""
+"""locust -f locustfiles/webchat.py: guests on WebSockets, by `scenarios/webchat.toml` unless --scenario names another."""
 
 from harness.swarm import hosting  # noqa: F401
 from harness.swarm.user import WebchatUser

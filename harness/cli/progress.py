@@ -7,8 +7,8 @@ the child is a JSON object with `kind` `interval`, `phase`, `fault`, `note`, `er
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from harness.cli.terminal import Terminal
 from harness.report.live_text import elapsed_clock, log_line
@@ -16,6 +16,7 @@ from harness.report.live_view import LiveModel, LiveRule
 
 EVERY_S = 10.0
 REDRAW_S = 0.5
+_What = TypeVar("_What")
 
 
 def read_line(raw: bytes) -> dict[str, Any] | None:
@@ -57,6 +58,9 @@ class Progress:
         """What the child said last before it gave up, if it did."""
         self.ended: dict[str, Any] | None = None
         self._shown_s = float("-inf")
+        self._news_s: float | None = None
+        """When something came that is not drawn yet."""
+        self._gone = False
         self._screen = None
         if terminal.live and not terminal.quiet:
             from harness.cli.live import Screen  # rich takes a while to load
@@ -72,6 +76,8 @@ class Progress:
         """One line of the child."""
         kind = line["kind"]
         self.model.take(line, now_s)
+        if self.model.measured:
+            self._news_s = now_s
         if kind == "phase":
             self._event(now_s, f"phase {self.model.phase}")
         elif kind in ("fault", "note"):
@@ -102,22 +108,34 @@ class Progress:
 
     def say(self, text: str) -> None:
         """A line of its own, above what is redrawn."""
-        if self._screen is not None:
-            self._screen.say(text)
-        else:
-            self._terminal.note(text)
+        self._write(self._terminal.note if self._screen is None else self._screen.say, text)
 
     def finish(self) -> None:
-        """Leave no half line behind, and the terminal as it was."""
+        """Draw what came last (losses are known only then), leave no half line behind, and the terminal as it was."""
         if self._screen is not None:
-            self._screen.close(keep=self.model.measured)
+            if self._news_s is not None and self._screen.full:
+                self._show(self._news_s)
+            screen, keep = self._screen, self.model.measured
+            self._write(lambda _: screen.close(keep=keep), None)
 
     def _show(self, now_s: float) -> None:
+        self._news_s = None
         view = self.model.view(now_s)
         if self._screen is not None:
-            self._screen.show(view)
+            self._write(self._screen.show, view)
         else:
-            self._terminal.note(log_line(view))
+            self._write(self._terminal.note, log_line(view))
+
+    def _write(self, act: Callable[[_What], None], what: _What) -> None:
+        """A terminal that has been closed must not end a run that goes on without it; a reader who has had enough may."""
+        if self._gone:
+            return
+        try:
+            act(what)
+        except BrokenPipeError:
+            raise
+        except OSError:
+            self._gone = True
 
     def _event(self, now_s: float, text: str, *, always: bool = False) -> None:
         """Phases and faults are in the live view anyway."""

@@ -7,11 +7,9 @@ lets a report child judge what was written. It opens no socket to a target and l
 from __future__ import annotations
 
 import argparse
-import ipaddress
 import os
 import selectors
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -26,13 +24,14 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from harness.cli.terminal import Terminal
-from harness.config import Scenario, check_authorised, covers, load_scenario
+from harness.config import Scenario, check_authorised, load_scenario
+from harness.config.local import is_local
 from harness.config.secret import resolve
 from harness.core.credentials import Secret
-from harness.errors import ExitCode, GuestswarmError, UsageError
+from harness.errors import ExitCode, GuestswarmError, RunFolderError, UsageError
 from harness.runs.folder import create_run, read_manifest, update_manifest, write_json
 from harness.runs.manifest import CLIENT_SECRET_ENV, CONTROL_TOKEN_ENV, RESOLVED, LoadOrder, SimulatorAddress, new_manifest
-from harness.runs.process import Child, first_line, spawn, stop
+from harness.runs.process import Child, death_tie, first_line, spawn, stop
 from harness.runs.simulated import SIM_SECRET_ENV, SimulatorProcess
 
 if TYPE_CHECKING:
@@ -143,22 +142,8 @@ def judge_simulator(table: dict[str, Any]) -> None:
 
 
 def foreign_hosts(scenario: Scenario) -> tuple[str, ...]:
-    """Hosts of the target that are not this machine, judged by address; one that cannot be resolved is not."""
-    return tuple(host for host in scenario.hosts() if not _is_local(host, scenario))
-
-
-def _is_local(host: str, scenario: Scenario) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        pass
-    if scenario.authorisation is not None and covers(scenario.authorisation, host):
-        return False
-    try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except OSError:
-        return False
-    return bool(found) and all(ipaddress.ip_address(str(entry[4][0]).partition("%")[0]).is_loopback for entry in found)
+    """Hosts of the target that are not this machine, judged by address. No name server is asked: that would be a packet already."""
+    return tuple(host for host in scenario.hosts() if not is_local(host))
 
 
 def _secret(scenario: Scenario, simulated: bool) -> Secret:
@@ -253,6 +238,8 @@ class _Run:
     rules: Sequence[LiveRule] = ()
     """The scenario's rules and how they stand, for the live view."""
     simulator: SimulatorProcess | None = field(default=None, init=False)
+    simulator_lost: bool = field(default=False, init=False)
+    """It ended before its time; the load child was told to end for that reason."""
 
     @property
     def _drain_s(self) -> float:
@@ -290,12 +277,12 @@ class _Run:
             progress.finish()
         if code := self._told_before_load(status, progress):
             return code
-        drained = self.signals.told
-        self._note_end(self.signals.word or self._word(status))
+        told = self.signals.told
+        self._note_end("simulator_lost" if self.simulator_lost else self.signals.word or self._word(status))
         code = self._report(runs)
-        if code == ExitCode.INTERNAL or status == ExitCode.INTERNAL:
-            return int(ExitCode.INTERNAL)
-        return self.signals.exit_code if drained else code
+        if told and code != ExitCode.INTERNAL:
+            return self.signals.exit_code
+        return int(ExitCode.INTERNAL) if status == ExitCode.INTERNAL else code
 
     @contextmanager
     def _simulator(self, simulated: bool, tls: bool) -> Iterator[SimulatorAddress | None]:
@@ -351,6 +338,7 @@ class _Run:
                 if self.simulator is not None and not self.simulator.running and not told:
                     progress.say("The simulator has ended; the run cannot go on.")
                     told = 1
+                    self.simulator_lost = True
                     deadline = min(deadline, now + drain_s + _GRACE_S)
                     child.terminate()
                 if selector.select(0.25):
@@ -396,16 +384,19 @@ class _Run:
         return "finished" if status == 0 else "killed" if status < 0 else "failed"
 
     def _note_end(self, word: str) -> None:
-        """Say how it ended, where the load child did not get to."""
-        if read_manifest(self.folder).get("ended") is None:
-            update_manifest(self.folder, {"ended": word})
+        """Say how it ended, where the load child did not get to; that the simulator was lost, we know better."""
+        try:
+            if read_manifest(self.folder).get("ended") is None or self.simulator_lost:
+                update_manifest(self.folder, {"ended": word})
+        except RunFolderError as error:  # no space any more: the journal still says what there was
+            self.terminal.note(f"guestswarm: {error}")
 
     def _report(self, runs: Path) -> int:
         """Rebuild the run from its journal in a process of its own; that one says the verdict, and on the last line the path."""
         argv = [*REPORT_COMMAND, str(self.folder), "--runs", str(runs)]
         argv += ["--json"] * self.terminal.json + ["--no-color"] * (not self.terminal.color)
         before = self.signals.count
-        child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, start_new_session=True)  # noqa: S603
+        child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=death_tie())  # noqa: S603
         deadline = time.monotonic() + _REPORT_S
         while True:
             try:

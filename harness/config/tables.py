@@ -78,6 +78,12 @@ class Tls(Table):
     verify: bool = True
 
 
+def _above_0s(value: int) -> int:
+    if value <= 0:
+        raise ValueError("must be above 0s")
+    return value
+
+
 class TargetTable(Table):
     """Where the guests go. Without `domain` and `urls` the embedded simulator is the target."""
 
@@ -96,6 +102,9 @@ class TargetTable(Table):
         Field(description='Where the client secret is: "env:NAME" or "file:path"; never the secret itself.'),
     ] = ""
     tls: Tls = Tls()
+    answer_within: Annotated[
+        DurationField, AfterValidator(_above_0s), Field(description="How long the preflight waits for an answer.")
+    ] = seconds(10)
 
     @property
     def named(self) -> bool:

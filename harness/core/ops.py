@@ -36,6 +36,7 @@ MEASURES = (
     "reconnect.gap",
     "lookup",
     "leave",
+    "download",
 )
 """Everything that is timed. `poll.hold` and the two gaps are spans, not latencies of the server."""
 

@@ -13,7 +13,7 @@ Life of a run, from outside: `start` → … → `stop` (speak no more, start no
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from random import Random
 
@@ -43,6 +43,8 @@ class Target:
     skills: tuple[str, ...] = ()
     origin: str = ""
     attributes: dict[str, str] = field(default_factory=dict)
+    bases: Mapping[str, str] = field(default_factory=dict)
+    """Base URL of each service: what a URL from the server must lie on to be followed."""
 
 
 @dataclass(frozen=True, slots=True)

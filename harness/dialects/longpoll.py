@@ -7,6 +7,7 @@ so that no poll is ever abandoned and nothing of it reaches into the next.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -18,7 +19,7 @@ from harness.core.marker import read_marker
 from harness.core.session import Context, Socket
 from harness.core.spread import seconds
 from harness.core.wire import HttpFailure, HttpRequest, HttpResponse, SocketEnd
-from harness.dialects.longpoll_attachment import is_broken
+from harness.dialects.longpoll_attachment import is_broken, own_address
 from harness.dialects.longpoll_auth import Call, Outcome, cause_of
 from harness.dialects.longpoll_events import ACCEPTED, FILTERED, MALFORMED, MESSAGE, Item, decode_events, decode_guest
 from harness.dialects.longpoll_send import CONVERSATION, JSON, Phase, SendingSession
@@ -27,6 +28,7 @@ from harness.dialects.registry import Dialect
 from harness.errors import FailureCause
 
 GUEST_PATH = "/api/v2/conversations/messaging/guest"
+EVENTS = "GET /api/v2/conversations/{id}/events"
 CLOSE: dict[str, Any] = {"status": "closed"}
 CALLBACK: dict[str, Any] = {"callback": {"requested": True}}
 
@@ -39,6 +41,7 @@ class LongpollSession(SendingSession):
         self._restart = Backoff(settings.retry_base, settings.retry_cap, proportional=max(settings.retry_jitter, 0.1))
         self._restarts = 0
         """Conversations in a row that came to nothing."""
+        self._naive = settings.naive_poll or (settings.naive_share > 0 and self.rng.random() < settings.naive_share)
         self._epoch = 1
         self._poll_local = ""
         self._poll_broken = False
@@ -210,8 +213,9 @@ class LongpollSession(SendingSession):
             return
         settings = self.settings
         probe = settings.reconnect_probe and self._dropped_ns > 0
-        wait = 0 if settings.naive_poll or probe else settings.wait
-        path = f"/api/v2/conversations/{quote(self.conversation_id, safe='')}/events?wait={_in_seconds(wait)}"
+        asked = 0 if self._naive or probe else -(-settings.wait // seconds(1))
+        wait = seconds(asked)
+        path = f"/api/v2/conversations/{quote(self.conversation_id, safe='')}/events?wait={asked}"
         if self._since >= 0:
             path += f"&since={self._since}"
         self._polling = True
@@ -220,7 +224,7 @@ class LongpollSession(SendingSession):
             now,
             Call(
                 "poll.hold",
-                "GET /api/v2/conversations/{id}/events",
+                EVENTS + "#naive" if self._naive else EVENTS,
                 path,
                 self._on_polled,
                 wait + settings.poll_margin,
@@ -283,6 +287,8 @@ class LongpollSession(SendingSession):
         self._poll_attempt = self._poll_limited = 0
         self._uploads_off = False
         start, wait = request.start_ns or now, call.hold_ns
+        if not items:
+            self._note(now, "poll.empty.naive" if self._naive else "poll.empty")
         if not items and wait and now - start < settings.poll_early * wait:
             self._early += 1
             self._note(now, "poll.early_empty")
@@ -298,7 +304,7 @@ class LongpollSession(SendingSession):
             self._on_item(now, item, request.id)
         if self._closed_seen:
             self._wind_up(now)
-        elif settings.naive_poll:
+        elif self._naive:
             self._arm("poll", max(now, start + settings.naive_interval))
         elif self._early > 1:
             # A server that answers empty at once would otherwise be asked as fast as the network allows.
@@ -341,6 +347,30 @@ class LongpollSession(SendingSession):
                     self._seen_in_stream(now, marker.re)
         if is_broken(item.files, expected):
             self._note(now, "attachment.broken")
+        elif item.files:
+            self._fetch(now, item.files)
+
+    def _fetch(self, now: int, files: tuple[object, ...]) -> None:
+        """Look at some of the files as an agent would: without the guest's token, and nowhere but at the target's own addresses."""
+        share = self.settings.download
+        for entry in files:
+            if not share or self._phase is not Phase.LIVE or not isinstance(entry, dict) or self.rng.random() >= share:
+                continue
+            found = own_address(entry["url"], self.context.target.bases)
+            if found is None:
+                self._note(now, "download.refused")
+                continue
+            whole = partial(_is_whole, entry.get("size"))
+            self._request(
+                now,
+                "download",
+                "GET /{file}",
+                *found,
+                _fetched,
+                timeout_ns=self.settings.download_timeout,
+                lane="download",
+                usable=whole,
+            )
 
     def _on_agent(self, now: int, via: str) -> None:
         if self._agent:
@@ -554,8 +584,12 @@ class LongpollSession(SendingSession):
         """Never called: no socket is opened."""
 
 
-def _in_seconds(ns: int) -> str:
-    return str(ns // seconds(1)) if ns % seconds(1) == 0 else f"{ns / 1e9:.9g}"
+def _is_whole(size: object, body: bytes) -> bool:
+    return not isinstance(size, int) or len(body) == size
+
+
+def _fetched(now: int, request: HttpRequest, outcome: Outcome) -> None:
+    """A file is only looked at; the sample is written already."""
 
 
 DIALECT = Dialect(
@@ -563,7 +597,7 @@ DIALECT = Dialect(
     published=False,
     transport="REST to send, long polling to receive",
     correlation="marker",
-    bases=("api",),
+    bases=("api", "files"),
     settings=LongpollSettings,
     session=LongpollSession,
     sources=("seed 000",),

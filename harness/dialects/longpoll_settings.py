@@ -13,7 +13,7 @@ class LongpollSettings:
 
     # receiving
     wait: Duration = seconds(30)
-    """How long the server may hold a poll."""
+    """How long the server may hold a poll; asked for in whole seconds, a part counts as one."""
     poll_margin: Duration = seconds(10)
     """Ours: how much longer than `wait` a poll may take before the guest gives it up."""
     poll_early: Share = 0.9
@@ -22,6 +22,8 @@ class LongpollSettings:
     """Ours: the first poll after a drop asks for no hold, so that the gap's end is seen at once."""
     naive_poll: bool = False
     """The anti-pattern: poll at a fixed interval, without a hold."""
+    naive_share: Share = 0.0
+    """Ours: share of guests that poll naively where `naive_poll` is false, so that one run shows both ways and what they cost."""
     naive_interval: Duration = seconds(2)
     max_answer: int = 4_000_000
     """Ours: a poll's answer of more bytes is not read."""
@@ -89,6 +91,10 @@ class LongpollSettings:
     upload_timeout: Duration = seconds(30)
     race_attachments: bool = False
     """Send the message before the upload returns: it arrives with an empty, null or broken attachment."""
+    download: Share = 0.0
+    """Ours: share of the files seen in the stream that are fetched from where they say they are, if that is on one of the target's
+    own bases; any other address is refused and counted."""
+    download_timeout: Duration = seconds(30)
 
     def longest_wait_ns(self) -> int:
         """The longest pause of the back-off; a scenario's loss wait is judged by it."""

@@ -42,6 +42,8 @@ class WebchatSession(WebchatTalk):
         self._start_failures = 0
         self._start_backoff = settings.start_backoff()
         self._agent_here = self._chat_begun = self._stalled = False
+        self._strangers: list[str] | None = None
+        """Skill groups and attribute keys that the tenant does not know; None: nobody has looked."""
         self._barrier = False
         """The server has said that nothing will be stored any more."""
         self._queued_ns = 0
@@ -55,6 +57,7 @@ class WebchatSession(WebchatTalk):
         self._forget_talk()
         self._agent_here = self._chat_begun = self._stalled = self._barrier = False
         self._queued_ns = self._server_ns = self._tries = 0
+        self._strangers = None
         self._leave_step = self._forced_cause = ""
         self._go(now, "authenticating")
         settings = self.settings
@@ -73,12 +76,18 @@ class WebchatSession(WebchatTalk):
         if known is None:
             # A mismatch would show as a stalled queue; that the look-up failed is on record already.
             self._note(now, "skills.unchecked")
-        elif unknown := sorted(set(self.context.target.skills) - known):
+        elif unknown := self._compare(known):
             self._note(now, "skills.unknown", ", ".join(unknown)[:200])
             self._sample(now, "routing", ops.FAIL, FailureCause.SKILL_UNKNOWN.value, now, request_id)
             self._start_failed(now, FailureCause.SKILL_UNKNOWN)
             return
         self._establish(now)
+
+    def _compare(self, known: frozenset[str]) -> list[str]:
+        """Names that do not match to the letter."""
+        target, keys = self.context.target, self.settings.attribute_keys
+        self._strangers = sorted(set(target.skills) - known) + sorted(set(target.attributes).difference(keys) if keys else ())
+        return self._strangers
 
     def _start_failed(self, now: int, cause: FailureCause) -> None:
         """No conversation came about: pause, longer each time."""
@@ -129,11 +138,35 @@ class WebchatSession(WebchatTalk):
         if not self._stalled:
             self._stalled = True
             self._sample(now, "queue", ops.FAIL, FailureCause.QUEUE_STALLED.value, self._queued_ns, self.conversation_id)
+            self._explain_stall(now)
         if self.rng.random() < self.settings.queue_give_up:
             self._forced_cause = FailureCause.QUEUE_STALLED.value
             self._leave(now)
         else:
             self._arm("queue", now + self.settings.queue_timeout)
+
+    def _explain_stall(self, now: int) -> None:
+        """A wrong name and nobody on shift stall alike; only the canonical names tell which."""
+        if self._strangers is not None or not self.context.target.skills:
+            self._stall_explained(now)
+            return
+        path = self.settings.skills_path
+        self._get(now, "lookup", path, path, self._stall_looked_up, self.settings.rest_attempts, self._stall_looked_up)
+
+    def _stall_looked_up(self, now: int, request_id: str, outcome: HttpResponse | None) -> None:  # noqa: ARG002
+        known = decode_skills(outcome.body) if outcome is not None and outcome.status == 200 else None
+        if known is None:
+            self._note(now, "queue.stalled.unexplained")
+        else:
+            self._compare(known)
+            self._stall_explained(now)
+
+    def _stall_explained(self, now: int) -> None:
+        if self._strangers:
+            self._note(now, "queue.stalled.unknown_names", ", ".join(self._strangers)[:200])
+        else:
+            unchecked = self.context.target.attributes and not self.settings.attribute_keys
+            self._note(now, "queue.stalled.nobody_on_shift", "attribute keys not checked" if unchecked else "")
 
     def _chat(self, now: int) -> None:
         """There is an agent and the socket is live."""

@@ -212,6 +212,8 @@ class WebchatLink(WebchatRest):
 
     # ---------------------------------------------------------------- keep-alive
     def _arm_ping(self, now: int) -> None:
+        if self.settings.ping_every <= 0:
+            return
         spread = self.settings.ping_jitter
         self._arm("ping", now + round(self.settings.ping_every * (1 + self.rng.uniform(-spread, spread))))
 

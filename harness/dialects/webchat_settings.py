@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from harness.core.backoff import Backoff
 from harness.core.spread import Duration, Share, seconds
@@ -36,6 +37,9 @@ class WebchatSettings:
     """A longer `Retry-After` is cut to this."""
     skills_path: str = "/api/v2/routing/skillgroups"
     check_skills: bool = True
+    """Look the canonical names up before routing, and start with no others. False: a mismatch stalls, and is looked up then."""
+    attribute_keys: tuple[str, ...] = ()
+    """Canonical attribute keys: others are treated like unknown skill groups (ours; there is no look-up). Empty: not known."""
     listing_path: str = "/api/v2/conversations/messages"
     page_limit: int = 50
     page_limit_cap: int = 500
@@ -49,6 +53,7 @@ class WebchatSettings:
     priority: int = 0
     """Sent in the routing frame where it is not 0."""
     ping_every: Duration = seconds(20)
+    """0: the guest sends no keep-alive, and what lies between may cut the idle socket."""
     ping_jitter: Share = 0.1
     pong_within: Duration = seconds(10)
     max_frame_bytes: int = 1 << 20
@@ -77,7 +82,7 @@ class WebchatSettings:
     read_receipts: Share = 1.0
     retry_after_default: Duration = seconds(1)
     """Pause after a rate-limit frame that names none."""
-    resend: str = "checked"
+    resend: Literal["checked", "never"] = "checked"
     """`checked`: what the listing does not hold after a reconnect is sent again with the same id. `never`: it is not."""
     max_resends: int = 2
     leave_timeout: Duration = seconds(5)

@@ -152,6 +152,7 @@ class WebchatTalk(WebchatLink):
                 self._arm("send", self._pacer.next(due))
             self._held_send = self._held_send or due
             self._note(now, "reload")
+            self.credential = None  # the page stored the conversation's id; its token was in memory only
             self._controlled(now, "", GOING_AWAY, "reload")
             return
         super()._on_send_due(now, due)

@@ -21,7 +21,7 @@ from harness.report.model import Model
 from harness.report.summary import summary_json
 from harness.report.truth import TruthRow, join, load_truth, uncompared
 from harness.report.verdict import Facts, judge
-from harness.runs.folder import SUMMARY, read_manifest
+from harness.runs.folder import SUMMARY, free_reserve, read_manifest
 from harness.verdicts.lattice import RuleResult
 
 TRUTH = "truth.jsonl"
@@ -74,6 +74,7 @@ def build_report(folder: Path, *, verdicts: Sequence[RuleResult] = ()) -> Model:
     """Build the model and write what follows from it into the run folder."""
     folder = Path(folder)
     model = build_model(folder, verdicts=verdicts)
+    free_reserve(folder)
     with _replacing(folder / HLOG) as out:
         write_latencies(out, journals(folder), model.manifest)
     with _replacing(folder / SUMMARY) as out:  # last: where it is, the others are

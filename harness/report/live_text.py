@@ -17,7 +17,7 @@ _LABEL, _FIGURE = 12, 7
 _GAP = 4
 _WIDE_RULE, _NARROW_RULE = 18, 32
 _BARS = "▁▂▃▄▅▆▇█"
-_USUAL = 4
+_USUAL = 5
 """A cell reaches the top at so many times the usual value: a measure that goes on as ever keeps low."""
 _TO_ASCII = str.maketrans(
     {"–": "-", "·": "-", "…": ".", "✓": "ok", "✕": "FAIL", "━": "#", "╸": "#", "─": "-", "␀": "?"} | dict.fromkeys(_BARS, "")

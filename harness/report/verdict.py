@@ -96,19 +96,34 @@ def _unfinished(facts: Facts) -> list[Reason]:
     at = _when(facts)
     missing = _missing(facts)
     if facts.ended is None:
+        if not damage.any and facts.at_ns is not None:
+            return [Reason("incomplete", "The run was killed before it could say how it ended; its journal is whole.")]
         return [Reason("incomplete", f"The run ended{at} (killed).{missing}")]
     if facts.ended == "interrupted":
         return [Reason("interrupted", f"Stopped by Ctrl-C{at}.{missing if damage.any else ''}")]
     if facts.ended == "terminated":
         return [Reason("terminated", f"Stopped by SIGTERM{at}.{missing if damage.any else ''}")]
     if facts.ended != "finished":
-        return [Reason("incomplete", f"The run ended{at} ({facts.ended}).{missing if damage.any else ''}")]
+        gap = missing if damage.any or facts.at_ns is None else ""
+        code, text = _ENDS.get(facts.ended, ("incomplete", f"The run ended{{at}} ({facts.ended})."))
+        return [Reason(code, text.format(at=at) + gap)]
     if damage.any:
         who = sorted({*damage.torn, *damage.unended})
         if who:
             return [Reason("worker_lost", f"The journal of {_listed('worker', who)} has no end.{missing}")]
         return [Reason("incomplete", f"The journal is not whole.{missing}")]
     return []
+
+
+_ENDS = {
+    "journal": ("journal", "The journal could not be written any more (disk full?), so the run was ended{at} with what there was."),
+    "simulator_lost": ("simulator_lost", "The simulator ended before its time, so the run was ended{at}."),
+    "orphaned": ("incomplete", "Whoever had started the run was gone, so it was ended{at}."),
+    "window_shut": ("window_shut", "The approved window was about to shut, so the run was ended{at}."),
+    "killed": ("incomplete", "The load process was killed{at}."),
+    "failed": ("incomplete", "The load process failed{at}: a fault of guestswarm. Its own words are in load.log."),
+}
+"""How a run can end that neither finished nor was told to stop: code and words."""
 
 
 def _when(facts: Facts) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -20,6 +21,9 @@ SUMMARY = "summary.json"
 SCHEMA = "guestswarm.manifest/1"
 NEEDED_BYTES = 64 * 1024 * 1024
 """Free space below which no run is begun."""
+RESERVE = ".reserve"
+_RESERVE_BYTES = 8 * 1024 * 1024
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 _OURS = re.compile(r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ-.*-[0-9a-f]{4}\Z")
@@ -71,6 +75,7 @@ def create_run(root: Path, scenario_name: str, manifest: Mapping[str, Any]) -> P
         raise RunFolderError("no free name for a run folder", where=str(root))
     head = {"schema": SCHEMA, "run": short, "id": folder.name, "ended": None}
     write_json(folder / MANIFEST, {**head, **manifest, "run": short, "id": folder.name})
+    _reserve(folder)
     _point_latest(root, folder)
     return folder
 
@@ -177,11 +182,41 @@ def prune(root: Path, keep: int) -> list[Path]:
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write a JSON file so that no reader ever sees half of it."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
     try:
-        temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        try:
+            temporary.write_text(text, "utf-8")
+        except OSError as error:
+            if error.errno not in _FULL or not free_reserve(path.parent):
+                raise
+            temporary.write_text(text, "utf-8")
         temporary.replace(path)
     except OSError as error:
+        temporary.unlink(missing_ok=True)
         raise RunFolderError(f"cannot write it: {_reason(error)}", where=str(path), hint=_ELSEWHERE) from None
+
+
+def _reserve(folder: Path) -> None:
+    """Take the space that manifest and report will need: a disk that fills up meanwhile must not keep them from being written."""
+    try:
+        descriptor = os.open(folder / RESERVE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    except OSError:
+        return
+    try:
+        os.posix_fallocate(descriptor, 0, _RESERVE_BYTES)
+    except (OSError, AttributeError):  # no such call on this system: then without
+        (folder / RESERVE).unlink(missing_ok=True)
+    finally:
+        os.close(descriptor)
+
+
+def free_reserve(folder: Path) -> bool:
+    """Give the reserved space back to whoever writes next. False: there was none any more."""
+    try:
+        (Path(folder) / RESERVE).unlink()
+    except OSError:
+        return False
+    return True
 
 
 _ELSEWHERE = "Choose another place with --runs DIR (or GUESTSWARM_RUNS)."

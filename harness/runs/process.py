@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -20,16 +20,22 @@ _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 Child = subprocess.Popen[bytes]
 
 
-def spawn(argv: Sequence[str], *, env: Mapping[str, str] | None = None, errors: Path | None = None) -> Child:
-    """Exec `argv` with stdin and stdout as pipes; stderr goes to the file `errors` or stays the parent's."""
-    parent = os.getpid()
+def death_tie() -> Callable[[], None] | None:
+    """For `preexec_fn`: the kernel kills the child when we are gone (on Linux; None elsewhere)."""
+    if _LIBC is None:
+        return None
+    libc, parent = _LIBC, os.getpid()
 
     def tie() -> None:  # pragma: no cover - runs in the child between fork and exec
-        if _LIBC is not None:
-            _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-            if os.getppid() != parent:
-                os._exit(1)
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(1)
 
+    return tie
+
+
+def spawn(argv: Sequence[str], *, env: Mapping[str, str] | None = None, errors: Path | None = None) -> Child:
+    """Exec `argv` with stdin and stdout as pipes; stderr goes to the file `errors` or stays the parent's."""
     stderr: IO[bytes] | None = errors.open("ab") if errors else None
     try:
         return subprocess.Popen(  # noqa: S603
@@ -39,7 +45,7 @@ def spawn(argv: Sequence[str], *, env: Mapping[str, str] | None = None, errors: 
             stderr=stderr,
             env=None if env is None else dict(env),
             start_new_session=True,
-            preexec_fn=tie if _LIBC is not None else None,
+            preexec_fn=death_tie(),
             bufsize=0,
         )
     finally:

@@ -116,6 +116,10 @@ class KeepaliveTable:
     ping_every: int = setting(spelling.duration, 30 * SECOND)
     """0: none."""
     pong_within: int = setting(spelling.duration, 15 * SECOND)
+    idle_cut: Spread = setting(spelling.spread, Spread())
+    """A middlebox cuts a socket that was idle so long, without telling either end, such as "75s±20%"; 0: none does."""
+    cut_told: int = setting(spelling.duration, 120 * SECOND)
+    """After which a guest that has not given up a socket so cut sees it reset."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,22 @@ class Gate:
 class Conn:
     """One WebSocket. `id` is how truth names it, `data` is the dialect half's."""
 
-    __slots__ = ("conv", "data", "dialect", "ended", "gate", "gone", "handle", "id", "ip", "path", "peer", "ready", "refused")
+    __slots__ = (
+        "conv",
+        "data",
+        "dialect",
+        "ended",
+        "gate",
+        "gone",
+        "handle",
+        "id",
+        "ip",
+        "moved",
+        "path",
+        "peer",
+        "ready",
+        "refused",
+    )
 
     def __init__(self, handle: int, peer: str, number: int, path: str, dialect: DialectHalf) -> None:
         self.handle, self.peer, self.path, self.dialect = handle, peer, path, dialect
@@ -46,6 +61,8 @@ class Conn:
         """Why the server has ended it: a fault's name, or `keepalive`, `expiry`, `violation`, …"""
         self.gone = False
         self.refused = 0
+        self.moved = 0
+        """When a frame last went either way."""
         self.gate: Gate | None = None
         self.conv: Conversation | None = None
         self.data: Any = None

@@ -80,6 +80,7 @@ class Engine:
     ) -> None:
         """`secret` replaces the configured one; `dialects` names those to serve (none: all)."""
         self.config, self.outlet, self.truth, self.wall_offset_ns = config, outlet, truth, wall_offset_ns
+        self.seed = seed
         self.timers = Timers()
         self.rng = Random(f"{seed}/ids")
         self._latency_rng = Random(f"{seed}/latency")
@@ -193,6 +194,7 @@ class Engine:
         known = self.conns.get(conn)
         if known is None or known.ended:
             return
+        known.moved = now
         gate = known.gate
         if gate is None:
             known.dialect.on_frame(now, known, data)
@@ -376,6 +378,7 @@ class Engine:
     def push(self, now: int, conn: Conn, data: str | bytes, copy: Copy | None = None, done: Done | None = None) -> None:
         """Write a frame. Once it is known (later, if the connection stalls) `copy` is noted and `done(now, ok)` called."""
         gate = conn.gate
+        conn.moved = now
         if conn.ended or conn.gone:
             ok = False
         elif gate is not None:
@@ -435,12 +438,14 @@ class Engine:
         conv.away = None
 
     # ------------------------------------------------------------ conversations, for the halves
-    def open(self, now: int, half: DialectHalf, cid: str, *, routable: bool, priority: int = 0, data: Any = None) -> Conversation:
-        """Begin a conversation and put it into the queue."""
+    def open(
+        self, now: int, half: DialectHalf, cid: str, *, routable: bool, priority: int = 0, data: Any = None, why: str = ""
+    ) -> Conversation:
+        """Begin a conversation and put it into the queue; `why` names what is wrong with its routing, where something is."""
         conv = Conversation(cid, half, now, routable=routable, priority=priority)
         conv.data = data
         self.conversations[cid] = conv
-        self._queue(now, conv)
+        self._queue(now, conv, why)
         return conv
 
     def reroute(self, now: int, conv: Conversation, *, routable: bool) -> None:
@@ -596,6 +601,10 @@ class Engine:
         wanted = tuple(skills)
         return not wanted or (all(name in known for name in wanted) and any(known[name] for name in wanted))
 
+    def mismatch(self, skills: Iterable[str]) -> str:
+        """`unknown_skill` if one of these names is not known to the letter, else ""."""
+        return "" if all(name in self.config.skills for name in skills) else "unknown_skill"
+
     # ------------------------------------------------------------ inside
     def _register(self, half: DialectHalf) -> None:
         self.halves[half.name] = half
@@ -689,11 +698,11 @@ class Engine:
             data, copy, done = gate.output.popleft()
             self.push(now, conn, data, copy, done)
 
-    def _queue(self, now: int, conv: Conversation) -> None:
+    def _queue(self, now: int, conv: Conversation, why: str = "") -> None:
         if conv.routable:
             self.agents.enqueue(now, conv)
         else:
-            self.truth.row(now, "stalled", conv.id)
+            self.truth.row(now, "stalled", conv.id, why=why or "nobody_on_shift")
             if self.config.routing_timeout > 0:
                 self.timers.at(now + self.config.routing_timeout, self._unroutable, conv)
 

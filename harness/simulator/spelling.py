@@ -15,6 +15,7 @@ from harness.errors import UsageError
 UNITS = {
     "ns": 1,
     "us": 1_000,
+    "µs": 1_000,
     "ms": 1_000_000,
     "s": 1_000_000_000,
     "min": 60_000_000_000,
@@ -22,7 +23,7 @@ UNITS = {
     "d": 86_400_000_000_000,
 }
 SECOND = UNITS["s"]
-_DURATION = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(ns|us|ms|s|min|h|d)\s*\Z")
+_DURATION = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(ns|us|µs|ms|s|min|h|d)\s*\Z")
 _AROUND = re.compile(r"\s*(.+?)\s*(?:±|\+-|\+/-)\s*([0-9]+(?:\.[0-9]+)?)\s*%\s*\Z")
 _RATE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*/\s*(s|min|h)\s*\Z")
 _PERCENT = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*%\s*\Z")
@@ -75,7 +76,7 @@ def duration(value: Any, where: str) -> int:
 
 
 def spread(value: Any, where: str) -> Spread:
-    """Read `"8s"`, `"8s±20%"`, `{lognormal = {median, p95}}` or `{poisson = "8s"}` (exponential gaps of that mean)."""
+    """Read `"8s"`, `"8s±20%"`, `{lognormal = {median, p95}}`, `{uniform = {min, max}}` or `{poisson = {mean}}`."""
     if isinstance(value, str) and (found := _AROUND.match(value)):
         part = float(found[2]) / 100.0
         if part > 1.0:
@@ -93,8 +94,17 @@ def spread(value: Any, where: str) -> Spread:
             if not 0 < median <= p95:
                 raise wrong(where, "a lognormal needs 0 < median <= p95")
             return Spread("lognormal", median, math.log(p95 / median) / _Z95)
+        if kind == "uniform" and isinstance(inner, dict) and set(inner) == {"min", "max"}:
+            low, high = duration(inner["min"], f"{where}.uniform.min"), duration(inner["max"], f"{where}.uniform.max")
+            if high < low:
+                raise wrong(where, "a uniform needs min <= max")
+            return Spread("uniform", (low + high) // 2, (high - low) / (high + low) if high else 0.0)
     if isinstance(value, dict):
-        raise wrong(where, f"{value!r} is no distribution", "Known: {lognormal = {median, p95}}, {poisson = mean}.")
+        raise wrong(
+            where,
+            f"{value!r} is no distribution",
+            "Known: {lognormal = {median, p95}}, {uniform = {min, max}}, {poisson = {mean}}.",
+        )
     return Spread("fixed", duration(value, where))
 
 

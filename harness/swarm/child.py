@@ -16,6 +16,7 @@ if __name__ == "__main__":  # from the first line: importing Locust takes a whil
 
 import locust  # before all others: it patches the standard library
 
+import io
 import json
 import logging
 import os
@@ -25,7 +26,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import gevent
 from gevent.monkey import get_original
@@ -42,7 +43,7 @@ from harness.swarm.load import LoadRun, Plan, network_of
 from harness.swarm.user import GuestUser
 
 _WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
-_LAST_CHANCE_S = 1.5
+_LAST_CHANCE_S = 1.3
 _MAX_LINE = 4000
 
 
@@ -52,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if len(given) != 1:
         sys.stderr.write("usage: python -m harness.swarm.child RUNFOLDER\n")
         return int(ExitCode.USAGE)
+    sys.stderr = Unfailing(sys.stderr)
     logging.getLogger("locust").setLevel(logging.ERROR)
     raise_descriptor_limit()
     say = Outlet(1)
@@ -148,6 +150,29 @@ class Outlet:
             os.write(self._descriptor, data + b"\n")
         except OSError:
             pass
+
+
+class Unfailing(io.TextIOBase):
+    """Our error stream, which is a file in the run folder: what a full disk does not take is gone, and nobody fails for it."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """As a stream's, but for the errors."""
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except (OSError, ValueError):
+            pass
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def fileno(self) -> int:
+        """The stream's."""
+        return self._stream.fileno()
 
 
 def _obey_signals(load: LoadRun) -> None:

@@ -12,14 +12,12 @@ from __future__ import annotations
 import locust  # noqa: F401 - first: it patches the standard library
 
 import errno
-import ipaddress
 import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import cycle
-from pathlib import Path
 from typing import Protocol, cast
 
 import gevent
@@ -27,6 +25,7 @@ from gevent import socket as gsocket
 from gevent.lock import BoundedSemaphore
 
 from harness.config import covers, window_left
+from harness.config.local import HOSTS_FILE, Address, is_loopback, literal, local_name
 from harness.config.tables import AuthorisationTable
 from harness.errors import FailureCause, NotAuthorisedError
 
@@ -35,10 +34,6 @@ _EXHAUSTED = _NO_FILES | {errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM}
 _WINDOW_CHECK_NS = 1_000_000_000
 _FORGET_FAILURE_NS = 5_000_000_000
 _BIND_NO_PORT = getattr(socket, "IP_BIND_ADDRESS_NO_PORT", 24)
-HOSTS_FILE = Path("/etc/hosts")
-
-Address = tuple[int, str]
-"""Family and numeric address."""
 
 
 class Stream(Protocol):
@@ -106,11 +101,11 @@ class Guard:
 
     def is_local(self, host: str) -> bool:
         """Whether a host is this machine, by its address; a name that only a name server knows is not."""
-        literal = _literal(host)
-        if literal is not None:
-            return _is_loopback(literal)
+        numeric = literal(host)
+        if numeric is not None:
+            return is_loopback(numeric)
         addresses = self._local_name(host)
-        return bool(addresses) and all(_is_loopback(address) for _, address in addresses)
+        return bool(addresses) and all(is_loopback(address) for _, address in addresses)
 
     def open_connection(self, host: str, port: int, *, timeout_s: float, context: ssl.SSLContext | None = None) -> Stream:
         """A connected socket without time-out of its own, TLS included where a context is given. Raises ConnectError."""
@@ -133,9 +128,7 @@ class Guard:
         """What the hosts file says of a name; nothing is sent for it."""
         name = host.lower().rstrip(".")
         if name not in self._found:
-            listed = _listed(name)
-            if not listed and (name == "localhost" or name.endswith(".localhost")):
-                listed = [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
+            listed = local_name(name, HOSTS_FILE)
             if not listed:
                 return []
             self._found[name] = listed
@@ -150,9 +143,9 @@ class Guard:
 
     # ---------------------------------------------------------------- doing
     def _resolve(self, host: str) -> list[Address]:
-        literal = _literal(host)
-        if literal is not None:
-            return [(socket.AF_INET6 if ":" in literal else socket.AF_INET, literal)]
+        numeric = literal(host)
+        if numeric is not None:
+            return [(socket.AF_INET6 if ":" in numeric else socket.AF_INET, numeric)]
         name = host.lower().rstrip(".")
         with self._locks.setdefault(name, BoundedSemaphore(1)):
             if name in self._found:
@@ -219,36 +212,6 @@ class Guard:
         if number == errno.ECONNRESET:
             return ConnectError(FailureCause.CONNECTION_RESET, str(error))
         return ConnectError(FailureCause.CONNECT_REFUSED, str(error))
-
-
-def _literal(host: str) -> str | None:
-    """The address if the host is one, without brackets."""
-    text = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    try:
-        return str(ipaddress.ip_address(text.partition("%")[0]))
-    except ValueError:
-        return None
-
-
-def _is_loopback(address: str) -> bool:
-    found = ipaddress.ip_address(address)
-    mapped = getattr(found, "ipv4_mapped", None)
-    return bool((mapped or found).is_loopback)
-
-
-def _listed(name: str) -> list[Address]:
-    """Addresses that the hosts file gives a name."""
-    found: list[Address] = []
-    try:
-        text = HOSTS_FILE.read_text("utf-8", "replace")
-    except OSError:
-        return []
-    for line in text.splitlines():
-        address, *names = line.partition("#")[0].split() or [""]
-        literal = _literal(address) if name in (alias.lower() for alias in names) else None
-        if literal is not None:
-            found.append((socket.AF_INET6 if ":" in literal else socket.AF_INET, literal))
-    return sorted(dict.fromkeys(found))
 
 
 def local_address(stream: Stream) -> str:

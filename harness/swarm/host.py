@@ -35,18 +35,28 @@ log = logging.getLogger("guestswarm")
 WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 
 
+def beside(locustfiles: str) -> str:
+    """The scenario that goes with a locustfile: `scenarios/NAME.toml` beside `NAME.py`; empty where there is none."""
+    for name in locustfiles.split(","):
+        path = Path(name.strip())
+        scenario = path.parent / "scenarios" / f"{path.stem}.toml"
+        if scenario.is_file():
+            return str(scenario)
+    return ""
+
+
 class Host:
     """A local runner's process: folder, simulator, guests and verdict are all its own."""
 
     def __init__(self, environment: Any, runner: Any, web_ui: Any) -> None:
         self.environment, self.runner, self.web_ui = environment, runner, web_ui
         self.options = environment.parsed_options
-        self.path = self.options.scenario
+        self.path = self.options.scenario or beside(str(self.options.locustfile))
         if not self.path:
             raise ScenarioError(
                 "no scenario",
                 where="--scenario",
-                hint="Give --scenario FILE or set GUESTSWARM_SCENARIO; see locustfiles/scenarios.",
+                hint="Give --scenario FILE, set GUESTSWARM_SCENARIO, or put scenarios/NAME.toml beside the locustfile NAME.py.",
             )
         self.scenario = load_scenario(self.path, simulate=True)
         self._defaults()

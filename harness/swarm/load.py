@@ -33,16 +33,17 @@ from harness.core.ops import Observer
 from harness.core.pacing import Behaviour
 from harness.core.session import Context, GuestSession
 from harness.dialects.registry import all_dialects
-from harness.errors import GuestswarmError, NotAuthorisedError, UnreachableError
+from harness.errors import GuestswarmError, NotAuthorisedError, RunFolderError, UnreachableError
 from harness.journal.writer import JournalWriter
 from harness.metrics.recorder import Recorder
+from harness.report.live import LiveTotals, live_line
 from harness.runs.folder import update_manifest
 from harness.runs.manifest import SimulatorAddress
 from harness.swarm.arrivals import Arrivals, gap_of
 from harness.swarm.engines.greenlet import GreenletGuest
-from harness.swarm.guard import ConnectError, Guard
-from harness.swarm.lines import Telling
+from harness.swarm.guard import Guard
 from harness.swarm.network import Ceiling, Network
+from harness.swarm.preflight import knock
 from harness.swarm.tls import client_context
 from harness.swarm.watch import Watch
 
@@ -136,8 +137,10 @@ class LoadRun:
         )
         self._observer: Observer = tee(self.recorder) if tee else self.recorder
         self.watch = Watch(self.recorder)
-        self._telling = Telling(plan.guests or scenario.guests.planned)
-        self._target = scenario.session_target(plan.secret)
+        self._totals = LiveTotals()
+        self._limits = scenario.health
+        self._planned = plan.guests or scenario.guests.planned
+        self._target = replace(scenario.session_target(plan.secret), bases=network.bases)
         self._open_model = scenario.guests.count is None
         self._behaviour = self._behave(scenario.guests.behaviour())
         self._settings = {name: scenario.settings(name) for name in scenario.mix}
@@ -169,12 +172,7 @@ class LoadRun:
         if any(not network.guard.is_local(origin.host) for origin in origins):
             self._check_window()
         for origin, base in origins.items():
-            try:
-                network.connect(origin, 10.0).close()
-            except ConnectError as error:
-                raise UnreachableError(
-                    f"no connection: {error}", where=f"{base} ({origin.netloc})", hint="Is it running, and is the address right?"
-                ) from None
+            knock(network, origin, base, scenario.target.answer_within / 1e9)
 
     def _check_window(self) -> None:
         """Arrange to be drained when the approved window shuts. Raises NotAuthorisedError if it is too short for that."""
@@ -236,6 +234,10 @@ class LoadRun:
         """No more waiting: write down what there is."""
         self._end.set()
         self._hurry.set()
+
+    def over_and_closed(self) -> bool:
+        """Whether the journal is closed and nothing more will come."""
+        return self._drained.is_set()
 
     def hurry_from_thread(self) -> None:
         """As `hurry`, from a thread outside the hub: whoever ran us is gone."""
@@ -382,9 +384,21 @@ class LoadRun:
         watch.count("open_files.refused", guard.no_files - self._files)
         self._ports, self._files = guard.no_ports, guard.no_files
         watch.count("journal.errors", 1 if self._writer.error else 0)
+        if self._writer.error is not None and not self.over:
+            self._say({"kind": "fault", "name": "journal", "text": f"{self._writer.error.what}: the run ends here"})
+            self.end("journal")
         figures, histograms = watch.close()
         interval = self.recorder.close_interval(time.monotonic_ns(), figures, histograms, final=final)
-        self._say(self._telling.line(interval))
+        self._say(
+            live_line(
+                interval,
+                self._totals,
+                planned=self._planned,
+                phase=self.phase,
+                limits=self._limits,
+                journal_error=str(self._writer.error or ""),
+            )
+        )
         if self.recorder.fault and not self._fault_told:
             self._fault_told = True
             sys.stderr.write(self.recorder.fault)
@@ -423,8 +437,13 @@ class LoadRun:
         gevent.killall([greenlet for greenlet in self._greenlets if greenlet is not current], block=False)
         gc.unfreeze()
         self._tell_simulator("seal")
+        if self._writer.error is not None and self.ended == "finished":
+            self.ended = "journal"
         if self.plan.last:
-            update_manifest(self.plan.folder, {"phases": self.phases, "ended": self.ended})
+            try:
+                update_manifest(self.plan.folder, {"phases": self.phases, "ended": self.ended})
+            except RunFolderError as error:  # what was gathered is in the journal all the same
+                self._say({"kind": "note", "text": f"{error.where}: {error.what}"})
         self._say({"kind": "end", "ended": self.ended})
 
     def _wait_until(self, condition: Callable[[], bool], at_most_ns: int) -> None:
@@ -459,13 +478,16 @@ class LoadRun:
         except GuestswarmError as error:
             self._say({"kind": "note", "text": f"{what}: {error.what}"})
             sys.stderr.write(f"{what}: {error}\n")
+            if isinstance(error, UnreachableError):  # nobody is there to wait for
+                self.ended = "simulator_lost" if self.ended == "finished" else self.ended
+                self.hurry()
 
 
 def network_of(scenario: Scenario, simulator: SimulatorAddress | None, *, share: float = 1.0) -> Network:
     """How guests of this scenario reach the simulator, or else the scenario's target. Raises ScenarioError."""
     if simulator is not None:
         bases = scenario.target_bases(simulator.port, simulator.tls)
-        return Network(Guard(), bases, client_context(Path(simulator.ca)) if simulator.tls else None)
+        return Network(Guard(), bases, client_context(Path(simulator.ca)) if simulator.tls else None, simulated=True)
     approval = scenario.authorisation
     bases = scenario.target_bases()
     guard = Guard(approval)

@@ -78,11 +78,15 @@ class Network:
         *,
         limits: Limits | None = None,
         ceiling: Ceiling | None = None,
+        simulated: bool = False,
     ) -> None:
         self.guard = guard
+        self.simulated = simulated
+        """Whether the run's own simulator is there: whatever is asked of it stands in its truth."""
         self.context = context
         self.limits = limits or Limits()
         self.ceiling = ceiling
+        self.bases = dict(bases)
         self._origins = {name: read_origin(url) for name, url in bases.items()}
 
     def origin(self, base: str) -> Origin:

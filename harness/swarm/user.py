@@ -18,7 +18,6 @@ from typing import Any
 
 import gevent
 from gevent.event import AsyncResult, Event
-from locust.exception import StopUser
 
 from harness.core import ops
 from harness.core.ops import Observer, Row, Sample
@@ -102,7 +101,7 @@ class GuestUser(User):
     def on_start(self) -> None:
         """Wait for the guest's arrival. A subclass that has an `on_start` of its own calls this first."""
         if self.load is None:
-            raise StopUser
+            Event().wait()  # the run could not begin, as has been said: Locust is about to stop us
         if not self.scripted:
             self._arrive()
 

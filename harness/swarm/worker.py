@@ -27,7 +27,8 @@ from harness.swarm.user import GuestUser
 log = logging.getLogger("guestswarm")
 _HEARTBEAT_S = 10
 """A worker that has not heard from its master for so long stops its guests."""
-_LAST_CHANCE_S = 1.5
+_LAST_CHANCES = 12
+"""Tenths of a second that an orphan gets to close its journal in."""
 
 
 class WorkerHost:
@@ -143,8 +144,12 @@ class WorkerHost:
         """In an OS thread: with `--processes` the master is our parent, and its end is ours."""
         pause = get_original("time", "sleep")
         while os.getppid() == self._parent:
-            pause(0.5)
-        if self.load is not None:
-            self.load.hurry_from_thread()
-        pause(_LAST_CHANCE_S)
+            pause(0.25)
+        load = self.load
+        if load is not None:
+            load.hurry_from_thread()
+            chances = _LAST_CHANCES
+            while chances and not load.over_and_closed():
+                chances -= 1
+                pause(0.1)
         os._exit(int(ExitCode.INTERNAL))

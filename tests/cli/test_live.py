@@ -104,7 +104,7 @@ Messages    238/s sent    231/s answered    51,204 sent    236 failed
 
             p50 now    p99 now    p50 run    p99 run    last minute
 ack               –          –          –          –
-echo         159 ms     856 ms     159 ms     856 ms                       ▂ p90
+echo         226 ms     1.12 s     226 ms     1.12 s                       ▂ p90
 reply             –          –          –          –
 
 Anomalies   lost 22–30    duplicated 171    reordered –    refused –    disconnected –
@@ -143,7 +143,7 @@ def test_a_small_terminal_gets_one_line(size: Any, capsys: pytest.CaptureFixture
     play(progress_of(Terminal(live=True)))
     said = capsys.readouterr().err
     drawn = [piece.removesuffix("\x1b[K") for piece in said.split("\r") if "left" in piece or "guests=" in piece]
-    full = "00:00 load guests=600/600 sent=238/s echo_p50=159ms echo_p99=856ms failed=236 lost=22-30 generator=ok left=0:30"
+    full = "00:00 load guests=600/600 sent=238/s echo_p50=226ms echo_p99=1122ms failed=236 lost=22-30 generator=ok left=0:30"
     assert drawn[0] == full[: columns - 1]
     assert Screen(said).text.splitlines() == [
         "first-run · webchat",
@@ -152,6 +152,22 @@ def test_a_small_terminal_gets_one_line(size: Any, capsys: pytest.CaptureFixture
         "00:03 note settle: ␀[2Jno answer",
         "Draining, up to 10 s. Ctrl-C again stops at once.",
     ]
+
+
+def test_the_last_view_holds_what_came_last(size: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    size(100)
+    progress = progress_of(Terminal(live=True))
+    for second, lost in ((0, [0, 0]), (0.1, [3, 5])):
+        progress.take({**LINE, "lost": lost}, second)
+        progress.tick(second)
+    progress.take({"kind": "phase", "phase": "end"}, 0.2)
+    progress.take({"kind": "end", "ended": "finished"}, 0.2)
+    progress.finish()
+    progress.finish()
+    said = Screen(capsys.readouterr().err).text
+    assert "lost 3–5" in said
+    assert said.count("Anomalies") == 1
+    assert "end ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━ 0:00 left" in said
 
 
 def test_a_terminal_may_change_its_size(size: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -176,6 +192,20 @@ def test_a_view_without_any_figure_leaves_nothing_behind(size: Any, capsys: pyte
     said = capsys.readouterr().err
     assert "starting" in said
     assert Screen(said).text.strip() == ""
+
+
+def test_a_closed_terminal_does_not_end_the_run(size: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    size(100)
+    master, slave = pty.openpty()
+    gone = os.fdopen(slave, "w")
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", gone)
+        progress = progress_of(Terminal(live=True))
+        os.close(master)
+        play(progress)
+        play(progress_of(Terminal()))
+    with pytest.raises(OSError, match="Input/output"):
+        gone.close()
 
 
 def test_quiet_is_quiet(size: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -238,7 +268,7 @@ def in_a_terminal(argv: list[str], cwd: Path, env: dict[str, str], columns: int,
 def test_a_run_in_a_real_terminal(scenario: Path, columns: int, env: dict[str, str]) -> None:
     cwd = scenario.parent
     argv = [sys.executable, "-W", "error", str(HERE / "play_run.py"), "waits", "run", scenario.name]
-    code, said = in_a_terminal(argv, cwd, env, columns, interrupt="lost 0" if columns >= 80 else "lost=0-2")
+    code, said = in_a_terminal(argv, cwd, env, columns, interrupt="lost 0" if columns >= 80 else "guests=3/3")
     plain = _CONTROL.sub("", said)
     assert code == 130, said
     assert "Draining, up to 27 s. Ctrl-C again stops at once." in plain

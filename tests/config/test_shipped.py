@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from harness.config import load_scenario, scenario_schema
 from harness.config.scenario import least_loss_wait_ns
 from harness.core.spread import seconds
 from harness.dialects import registry
+from harness.errors import ScenarioError
 
 SCENARIOS = sorted((Path(__file__).parent.parent.parent / "locustfiles" / "scenarios").glob("*.toml"))
 
@@ -45,3 +47,31 @@ def test_every_setting_of_every_dialect_has_a_spelling_and_says_its_longest_back
     table = scenario_schema()["$defs"][f"{name}_settings"]
     assert set(table["properties"]) == {field.name for field in dataclasses.fields(dialect.settings)}
     assert least_loss_wait_ns(dialect.settings()) > 0
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('[webchat]\nresend = "always"\n', 'webchat.resend: must be "checked" or "never"'),
+        ("[longpoll]\nnaive_share = 2\n", "longpoll.naive_share: needs a share"),
+        ("[longpoll]\ndownload = -1\n", "longpoll.download: needs a share"),
+        ('[simulator]\ntoken_life = "30 parsecs"\n', "simulator.token_life"),
+        ('[simulator.latency]\nsend = {uniform = {min = "3s", max = "1s"}}\n', "simulator.latency.send"),
+    ],
+)
+def test_wrong_settings_of_the_real_dialects_and_the_simulator_are_told(tmp_path: Path, line: str, said: str) -> None:
+    path = tmp_path / "s.toml"
+    path.write_text("[guests]\ncount = 1\nmix = { webchat = 0.5, longpoll = 0.5 }\n" + line)
+    with pytest.raises(ScenarioError, match=re.escape(said)):
+        load_scenario(path, environ={}, validate_simulator=judge_simulator)
+
+
+def test_one_spelling_of_distributions_for_guests_and_simulator(tmp_path: Path) -> None:
+    path = tmp_path / "s.toml"
+    spreads = ['"8s"', '"8s±20%"', '{uniform = {min = "1s", max = "3s"}}', '{poisson = {mean = "2s"}}']
+    spreads.append('{lognormal = {median = "8s", p95 = "20s"}}')
+    for spread in spreads:
+        path.write_text(
+            f'[scenario]\ndialect = "webchat"\n[guests]\ncount = 1\nthink_time = {spread}\n[simulator.agents]\nreply = {spread}\n'
+        )
+        assert load_scenario(path, environ={}, validate_simulator=judge_simulator).simulated

@@ -22,7 +22,7 @@ from harness.core.session import Context, Target
 from harness.core.spread import fixed, seconds
 from harness.core.wire import Finished, HttpFailure, HttpRequest, HttpResponse
 from harness.dialects.longpoll import DIALECT, LongpollSession
-from harness.dialects.longpoll_attachment import boundary, decode_upload, is_broken, multipart
+from harness.dialects.longpoll_attachment import boundary, decode_upload, is_broken, multipart, own_address
 from harness.dialects.longpoll_events import FILTERED, MALFORMED, decode_events, decode_guest, decode_token
 from harness.dialects.longpoll_settings import LongpollSettings
 from harness.dialects.registry import all_dialects
@@ -171,8 +171,8 @@ QUIET = replace(BEHAVIOUR, think_time=fixed(500))
 CLOSED = {"type": "status:changed", "value": "closed"}
 
 
-def quiet(**changes: Any) -> Guest:
-    guest = Guest(behaviour=QUIET, settings=replace(EXACT, **changes))
+def quiet(bases: dict[str, str] | None = None, **changes: Any) -> Guest:
+    guest = Guest(behaviour=QUIET, settings=replace(EXACT, **changes), bases=bases or {})
     guest.session.scripted = False
     return guest
 
@@ -722,6 +722,55 @@ def test_the_race_sends_before_the_upload_returns() -> None:
     assert len(seen) == 3
 
 
+FILES = {"api": "https://api.example.com", "files": "https://files.example.com/cdn/"}
+CDN = "https://files.example.com/cdn"
+
+
+@pytest.mark.parametrize(
+    ("url", "found"),
+    [
+        (CDN + "/f/1?sig=x", ("files", "/f/1?sig=x")),
+        ("https://FILES.example.com:443/cdn/f", ("files", "/f")),
+        ("https://api.example.com", ("api", "/")),
+        ("https://files.example.com/other", None),
+        ("http://api.example.com/f", None),
+        ("https://api.example.com:444/f", None),
+        ("https://api.example.com.evil.test/f", None),
+        ("https://me@api.example.com/f", None),
+        ("https://api.example.com/f#g", None),
+        ("https://api.example.com/f g", None),
+        ("https://api.example.com/\r\nX: y", None),
+        ("https://127.0.0.1/f", None),
+        ("file:///etc/hosts", None),
+        ("https://api.example.com:99999/f", None),
+        ("https://[::1", None),
+        ("/f", None),
+    ],
+)
+def test_only_the_targets_own_addresses_are_followed(url: str, found: tuple[str, str] | None) -> None:
+    assert own_address(url, FILES) == found
+    assert own_address(url, {}) is None
+
+
+@pytest.mark.parametrize(("body", "outcome"), [(b"12345", ("ok", "")), (b"1234", ("fail", "malformed"))])
+def test_a_share_of_the_files_is_fetched_without_the_token(body: bytes, outcome: tuple[str, str]) -> None:
+    guest = quiet(download=1.0, bases=FILES).chatting()
+    entry = {"id": "F", "filename": "f", "url": CDN + "/f/1", "contentType": "text/plain", "size": 5}
+    guest.events(guest.mine(4, 1, attachments=[entry, {**entry, "url": "https://10.0.0.1/f"}]))
+    request = guest.find("/f/1")
+    assert (request.base, request.method, request.lane) == ("files", "GET", "download")
+    assert "Authorization" not in dict(request.headers)
+    guest.end(request, HttpResponse(200, {}, body))
+    assert [(row.outcome, row.cause) for row in guest.rows.samples("download")] == [outcome]
+    assert guest.rows.noted("download.refused") == 1
+
+
+def test_no_file_is_fetched_by_default() -> None:
+    guest = quiet(bases=FILES).chatting()
+    guest.events(guest.mine(4, 1, attachments=[{"id": "F", "url": CDN + "/f/1"}]))
+    assert not guest.asked("/f/1")
+
+
 def test_multipart_is_well_formed() -> None:
     mark = boundary(Random(1))
     body = multipart('in"voice.pdf', "application/pdf", b"data", mark)
@@ -845,6 +894,26 @@ def test_naive_polling_keeps_its_interval() -> None:
         guest.pass_to(guest.session._timers["poll"])
     assert starts == [0, 2 * S, 4 * S, 6 * S]
     assert guest.rows.noted("poll.early_empty") == 0
+    assert guest.rows.noted("poll.empty.naive") == 4
+    assert {row.endpoint for row in guest.rows.samples("poll.hold")} == {"GET /api/v2/conversations/{id}/events#naive"}
+
+
+def test_a_share_of_the_guests_polls_naively_beside_the_others() -> None:
+    ways = set()
+    for seed in range(20):
+        guest = Guest(settings=replace(EXACT, naive_share=0.5), seed=seed).queued()
+        path = guest.find("/events").path
+        guest.wait(30 * S)
+        guest.events()
+        (poll,) = guest.rows.samples("poll.hold")
+        noted = "poll.empty.naive" if guest.rows.noted("poll.empty.naive") else "poll.empty"
+        assert guest.rows.noted(noted) == 1
+        ways.add((path.rpartition("?")[2], poll.endpoint.rpartition("/")[2], noted))
+    assert ways == {("wait=0", "events#naive", "poll.empty.naive"), ("wait=30", "events", "poll.empty")}
+
+
+def test_the_hold_is_asked_for_in_whole_seconds() -> None:
+    assert "wait=2" in quiet(wait=1500 * MS).queued().find("/events").path
 
 
 def test_a_reload_goes_on_from_the_stored_cursor() -> None:

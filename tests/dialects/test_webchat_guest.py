@@ -14,7 +14,7 @@ from harness.core.stamps import show_iso
 from harness.core.wire import HttpResponse
 from harness.dialects.webchat_settings import WebchatSettings
 from tests.dialects.hand import MS, START, S
-from tests.dialects.webchat_hand import CALM, CONV, Webchat
+from tests.dialects.webchat_hand import ATTRIBUTES, CALM, CONV, SKILLS, Webchat
 
 SETTINGS = WebchatSettings()
 
@@ -209,6 +209,58 @@ def test_the_check_of_skills_can_be_left_out() -> None:
     guest.grant()
     assert guest.opens
     assert not guest.requests
+
+
+def test_attribute_keys_are_checked_where_they_are_known() -> None:
+    guest = Webchat(settings=replace(SETTINGS, attribute_keys=("source", "usertier", "locale")))
+    guest.start()
+    guest.grant()
+    guest.skills()
+    assert not guest.opens
+    assert [row.detail for row in guest.rows.of(ops.Noted) if row.what == "skills.unknown"] == ["userTier"]
+
+
+@pytest.mark.parametrize(
+    ("skills", "keys", "checked", "note"),
+    [
+        (SKILLS, (), True, ("queue.stalled.nobody_on_shift", "attribute keys not checked")),
+        (SKILLS, tuple(ATTRIBUTES), True, ("queue.stalled.nobody_on_shift", "")),
+        (SKILLS, (), False, ("queue.stalled.nobody_on_shift", "attribute keys not checked")),
+        (("billing",), (), False, ("queue.stalled.unknown_names", "billing")),
+        (SKILLS, ("source",), False, ("queue.stalled.unknown_names", "locale, userTier")),
+    ],
+)
+def test_a_stall_tells_wrong_names_from_nobody_on_shift(
+    skills: tuple[str, ...], keys: tuple[str, ...], checked: bool, note: tuple[str, str]
+) -> None:
+    settings = replace(SETTINGS, check_skills=checked, attribute_keys=keys, queue_give_up=0.0, ping_every=0)
+    guest = Webchat(settings=settings, skills=skills)
+    guest.start()
+    guest.grant()
+    if checked:
+        guest.skills()
+    guest.bind(guest.authenticate())
+    guest.run(120 * S)
+    if not checked:
+        guest.skills()
+    assert [(row.what, row.detail) for row in guest.rows.of(ops.Noted) if row.what.startswith("queue.")] == [note]
+
+
+def test_a_stall_that_nobody_can_explain_is_named_so() -> None:
+    guest = Webchat(settings=replace(SETTINGS, check_skills=False, queue_give_up=0.0, ping_every=0))
+    guest.start()
+    guest.grant()
+    guest.bind(guest.authenticate())
+    guest.run(120 * S)
+    guest.answer({}, 404)
+    assert guest.rows.notes()[-1] == "queue.stalled.unexplained"
+
+
+def test_keep_alive_can_be_left_out() -> None:
+    guest = Webchat(settings=replace(SETTINGS, ping_every=0))
+    conn = guest.chatting(lifetime=100_000)
+    guest.run(600 * S)
+    assert not [frame for frame in guest.frames(conn) if frame["type"] == "ping"]
 
 
 def test_nothing_is_sent_before_auth_success() -> None:
@@ -438,6 +490,8 @@ def test_reload_keeps_the_conversation() -> None:
         guest.next_timer()
     assert [(c.code, c.reason) for c in guest.closes] == [(1001, "reload")]
     guest.end(conn, 1001)
+    assert not guest.opens  # the token was in the page's memory: the site's backend is asked for another
+    guest.grant()
     new = guest.authenticate()
     assert guest.bind(new)["conversationId"] == CONV
     guest.listing()

@@ -66,9 +66,9 @@ Guests      600 of 600    489 chatting    42 in queue    61 reconnecting    8 RE
 Messages    238/s sent    231/s answered    51,204 sent    236 failed
 
             p50 now    p99 now    p50 run    p99 run    rule              last minute
-ack           41 ms     160 ms      40 ms     171 ms                      ▃▃▃▃▃▃▃▃▃▃▃▃▃▃▃▃▆▇▃▃ p90
+ack           41 ms     160 ms      40 ms     171 ms                      ▂▂▂▂▂▂▂▂▂▂▂▂▂▂▂▂▅▅▂▂ p90
 echo          77 ms     3.71 s      62 ms     930 ms    p99 < 800 ms ✕    ▂▂▂▂▂▂▂▂▂▂▂▂▂▂▂▂██▆  p90
-reply        3.10 s          –     3.15 s     11.3 s    p95 < 12 s ✓      ▃▃▃▃▃▃▃▃▃▃▃▃▃▃▃▃▅▅▃▃ p50
+reply        3.10 s          –     3.15 s     11.3 s    p95 < 12 s ✓      ▂▂▂▂▂▂▂▂▂▂▂▂▂▂▂▂▄▄▃▂ p50
 
 Anomalies   lost 22–30    duplicated 171    reordered 52    refused 196    disconnected 568
 Generator   ✓ believable    send delay p99 1.9 of 40 ms    loop 41 of 90 %    ! steal 2.6 of 2 %
@@ -141,7 +141,11 @@ def test_nothing_is_ever_wider_than_the_terminal(width: int) -> None:
     view.generator.warn = ["longest GC pause 31 of 20 ms"] * 9
     view.journal_error = "x" * 300
     view.fault = LiveFault("z", "y" * 300, True, 7.0)
-    view.rules = [LiveRule("p99 < 8 s " * 30, None, "echo"), LiveRule("p50 < 1 s", False, "echo"), LiveRule("lost = 0 " * 30, False)]
+    view.rules = [
+        LiveRule("p99 < 8 s " * 30, None, "echo"),
+        LiveRule("p50 < 1 s", False, "echo"),
+        LiveRule("lost = 0 " * 30, False),
+    ]
     for ascii_only in (False, True):
         assert len(text(view, width, ascii_only=ascii_only).splitlines()) == MAX_LINES
 
@@ -214,7 +218,14 @@ def interval(index: int = 0, *, worker: str = "0", replies: int = 231, echo_us: 
         "disconnects|server": 7,
         "disconnects|contested": 8,
     }
-    health = {"wall_ns": 1e9, "loop.turns": 500, "loop.busy_ns": 4.1e8, "host.ticks": 1000, "host.steal_ticks": 26, "journal.errors": 0}
+    health = {
+        "wall_ns": 1e9,
+        "loop.turns": 500,
+        "loop.busy_ns": 4.1e8,
+        "host.ticks": 1000,
+        "host.steal_ticks": 26,
+        "journal.errors": 0,
+    }
     return Interval(
         index * SECOND,
         (index + 1) * SECOND,

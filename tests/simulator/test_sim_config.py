@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from harness.core.spread import parse_spread
 from harness.simulator import instants, spelling
 from harness.simulator.config import SimConfig
 from harness.simulator.credentials import Credentials
@@ -98,6 +99,27 @@ def test_spreads(value: Any, mean: float, low: float, high: float) -> None:
     assert sum(drawn) / len(drawn) == pytest.approx(mean, rel=0.03)
     assert low <= min(drawn)
     assert max(drawn) <= high
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "8s",
+        "8s±20%",
+        "300µs",
+        {"lognormal": {"median": "8s", "p95": "20s"}},
+        {"uniform": {"min": "1s", "max": "3s"}},
+        {"uniform": {"min": "0s", "max": "0s"}},
+        {"poisson": {"mean": "2s"}},
+    ],
+)
+def test_what_a_scenario_may_write_the_simulator_reads_alike(value: Any) -> None:
+    ours, theirs = spelling.spread(value, "x"), parse_spread(value)
+    one, other = Random(3), Random(4)
+    mine = sorted(ours.sample(one) for _ in range(4000))
+    other_mine = sorted(theirs.sample(other) for _ in range(4000))
+    for place in (400, 2000, 3600):
+        assert mine[place] == pytest.approx(other_mine[place], rel=0.15)
 
 
 def test_instants() -> None:

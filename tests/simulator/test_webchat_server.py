@@ -226,6 +226,38 @@ def test_routing_that_fits_nobody_stalls_for_ever(routing: dict[str, Any]) -> No
     assert len(bench.rows("stalled")) == 1
 
 
+@pytest.mark.parametrize(
+    ("routing", "why"),
+    [
+        ({"skillGroups": ["billing"]}, "unknown_skill"),
+        ({"skillGroups": ["Night"]}, "nobody_on_shift"),
+        ({"skillGroups": ["Billing"], "attributes": {"usertier": "x"}}, "unknown_attribute"),
+        ({"skillGroups": "Billing"}, "malformed"),
+    ],
+)
+def test_the_truth_knows_why_a_conversation_stalls(routing: dict[str, Any], why: str) -> None:
+    bench = Bench({"skills": {"Billing": True, "Night": False}})
+    bench.say(bench.socket(), type="routing", routing=routing)
+    assert [row["why"] for row in bench.rows("stalled")] == [why]
+
+
+def test_a_middlebox_cuts_what_is_idle_and_nobody_is_told() -> None:
+    bench = Bench({"keepalive": {"ping_every": 0, "idle_cut": "60s", "cut_told": "100s"}})
+    busy, idle = bench.socket("127.0.0.1:1"), bench.socket("127.0.0.1:2")
+    for _ in range(10):
+        bench.run(20)
+        bench.say(busy, type="ping")
+        if bench.now - bench.start == 80 * SECOND:
+            before = len(bench.pushed[idle])
+            bench.say(idle, type="ping")
+            assert len(bench.pushed[idle]) == before  # open to look at, and nothing flows
+            assert idle not in bench.ended
+    assert busy not in bench.ended
+    assert bench.ended[idle] == ("reset", 0)
+    assert [row["fault"] for row in bench.rows("disconnects")] == ["idle_cut"]
+    assert bench.acts("idle_cut") == ["127.0.0.1:2/1"]
+
+
 def test_a_message_without_a_conversation_opens_another() -> None:
     bench = Bench()
     conn, conv = bench.routed()

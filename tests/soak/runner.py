@@ -26,6 +26,8 @@ from tests.soak.world import SECOND, Guest, World
 
 RUN = "soak"
 SECRET = "in-virtual-time"
+BASES = {"files": "http://localhost"}
+"""What the simulator's answers name where no request says what host it was sent to."""
 WALL = 1_700_000_000 * SECOND
 
 
@@ -93,7 +95,9 @@ def run(plan: Plan, folder: Path) -> Outcome:
     for slot in range(1, plan.guests + 1):
         name = plan.dialects[slot % len(plan.dialects)]
         dialect = dialects[name]
-        target = Target("guestswarm", Secret(SECRET), queue_id=plan.queue, fallback_queue_id="fallback", skills=plan.skills)
+        target = Target(
+            "guestswarm", Secret(SECRET), queue_id=plan.queue, fallback_queue_id="fallback", skills=plan.skills, bases=BASES
+        )
         context = Context(RUN, slot, target, plan.behaviour, recorder, Random(f"{plan.seed}/{slot}"), WALL - start)
         session = dialect.session(context, plan.settings.get(name, dialect.settings()))
         sessions.append(session)

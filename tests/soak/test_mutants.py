@@ -85,7 +85,7 @@ def renamed() -> Callable[[Any], list[Any]]:
     seen: set[tuple[str, str, int]] = set()
 
     def change(row: Any) -> list[Any]:
-        if isinstance(row, ops.Arrived) and row.direction == ops.AGENT and row.seq == 6:
+        if isinstance(row, ops.Arrived) and row.direction == ops.AGENT and row.seq == 4:
             row.mid += f"-{len(seen)}"
             seen.add((row.label, row.via, row.at_ns))
         return [row]

@@ -8,8 +8,11 @@ import pytest
 
 from harness.core.pacing import Behaviour
 from harness.core.spread import around, seconds
+from harness.dialects.longpoll_settings import LongpollSettings
+from harness.dialects.webchat_settings import WebchatSettings
+from harness.report.fold import fold
 from harness.simulator.faults.catalogue import CATALOGUE
-from tests.soak.runner import Outcome, Plan, run
+from tests.soak.runner import RUN, Outcome, Plan, run
 from tests.soak.scenarios import every_fault
 
 ALWAYS_ON = {"drift", "skew"}
@@ -42,6 +45,39 @@ def test_twenty_minutes_of_one_dialect(tmp_path: Path, dialect: str, seed: int) 
     outcome = run(plan, tmp_path)
     assert not outcome.unequal(), outcome.table()
     assert all(session.finished for session in outcome.sessions)
+
+
+@pytest.mark.parametrize("race", [False, True])
+def test_switches_that_are_off_by_default(tmp_path: Path, race: bool) -> None:
+    """Naive polling, downloads, raced uploads, late routing, idle sockets cut, and a server that stores a re-send once."""
+    longpoll = LongpollSettings(naive_share=0.5, download=1.0, late_routing=True, queue_limit=seconds(20), race_attachments=race)
+    settings = {
+        "longpoll": longpoll,
+        "webchat": WebchatSettings(check_skills=False, ping_every=0, queue_timeout=seconds(20), pong_within=seconds(5)),
+    }
+    simulator = {
+        **every_fault(),
+        "server_stores_resend": False,
+        "routing_timeout": "30s",
+        "auto_close": "60s",
+        "skills": {"Billing": True, "Night": False},
+        "keepalive": {"ping_every": 0, "idle_cut": "15s±50%"},
+        "limits": [
+            {"endpoint": "GET /webchat", "scope": "ip", "kind": "sliding_window", "rate": "2/min", "window": "60s"},
+            {"endpoint": "POST /oauth/token", "rate": "1/s", "retry_after": "date"},
+        ],
+    }
+    behaviour = Behaviour(attachments=0.5, session_length=around(120, 0.3))
+    plan = Plan(guests=12, seconds=1200, seed=2, settings=settings, simulator=simulator, behaviour=behaviour)
+    outcome = run(plan, tmp_path)
+    assert not outcome.unequal(), outcome.table()
+    assert all(session.finished for session in outcome.sessions)
+    assert outcome.faults["idle_cut"] > 5
+    counters = fold([outcome.journal], run=RUN).counters
+    naive = counters["requests|GET /api/v2/conversations/{id}/events#naive|ok"]
+    held = counters["requests|GET /api/v2/conversations/{id}/events|ok"]
+    assert naive > held > 0  # the cost of the anti-pattern, side by side
+    assert counters["noted|attachment.broken"] > 10 if race else counters["requests|GET /{file}|ok"] > 10
 
 
 def test_the_same_seed_gives_the_same_journal_and_the_same_truth(tmp_path: Path) -> None:

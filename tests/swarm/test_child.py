@@ -239,7 +239,11 @@ def test_a_foreign_target_without_approval(prepared: Callable[..., Prepared], ch
 
 def test_no_orders(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "harness.swarm.child", str(tmp_path)], cwd=ROOT, capture_output=True, timeout=30, stdin=subprocess.DEVNULL
+        [sys.executable, "-m", "harness.swarm.child", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        timeout=30,
+        stdin=subprocess.DEVNULL,
     )
     assert done.returncode == ExitCode.USAGE
     assert json.loads(done.stdout.splitlines()[-1])["kind"] == "error"
@@ -253,6 +257,10 @@ def test_no_secret_is_passed_on(prepared: Callable[..., Prepared], children: lis
     child = start(one, children)
     status, lines, errors = finish(child)
     assert status == 0
-    for text in (json.dumps(lines), errors, *(path.read_bytes().decode("latin-1") for path in one.folder.iterdir() if path.is_file())):
+    for text in (
+        json.dumps(lines),
+        errors,
+        *(path.read_bytes().decode("latin-1") for path in one.folder.iterdir() if path.is_file()),
+    ):
         assert SECRET not in text
     assert os.environ.get("GUESTSWARM_CLIENT_SECRET") is None

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -113,11 +113,13 @@ def test_flags_of_locust_beat_the_scenario(host: Any) -> None:
     assert manifest["guests_planned"] == 3
     assert manifest["planned"] == {"ramp_ns": 500_000_000, "duration_ns": 2_500_000_000}
     phases = manifest["phases"]
-    assert 2.5e9 < phases["settle"] - phases["ramp"] < 4.5e9
+    assert 1.5e9 < phases["settle"] - phases["ramp"] < 4.5e9
 
 
 @pytest.mark.parametrize(
-    ("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")], ids=["SIGINT", "SIGTERM"]
+    ("number", "code", "word"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
+    ids=["SIGINT", "SIGTERM"],
 )
 def test_a_signal_drains_judges_and_is_told_in_the_exit_code(host: Any, number: signal.Signals, code: int, word: str) -> None:
     one = host("--headless", "--only-summary", duration='"60s"')
@@ -142,7 +144,7 @@ def test_the_second_signal_does_not_wait(host: Any) -> None:
 
 
 def test_two_processes(host: Any) -> None:
-    one = host("--headless", "--only-summary", "--processes", "2", "--master-bind-port", "0" if False else str(free_port()))
+    one = host("--headless", "--only-summary", "--processes", "2", *ports())
     assert one.end() == 0, one.said()
     (summary,) = one.summaries()
     assert summary["verdict"] == "PASS"
@@ -154,7 +156,7 @@ def test_two_processes(host: Any) -> None:
 
 
 def test_a_lost_worker_is_not_made_up_for_and_never_a_pass(host: Any) -> None:
-    one = host("--headless", "--only-summary", "--processes", "2", "--master-bind-port", str(free_port()), duration='"9s"')
+    one = host("--headless", "--only-summary", "--processes", "2", *ports(), duration='"9s"')
     one.until(lambda: one.runs.exists() and list_runs(one.runs) and len(list(list_runs(one.runs)[0].path.glob("journal-*"))) == 2)
     time.sleep(3)
     workers = workers_of(one)
@@ -169,7 +171,7 @@ def test_a_lost_worker_is_not_made_up_for_and_never_a_pass(host: Any) -> None:
 
 
 def test_workers_do_not_outlive_a_killed_master(host: Any) -> None:
-    one = host("--headless", "--only-summary", "--processes", "2", "--master-bind-port", str(free_port()), duration='"60s"')
+    one = host("--headless", "--only-summary", "--processes", "2", *ports(), duration='"60s"')
     one.until(lambda: one.runs.exists() and list_runs(one.runs) and len(list(list_runs(one.runs)[0].path.glob("journal-*"))) == 2)
     time.sleep(2)
     family = psutil.Process(one.process.pid).children(recursive=True)
@@ -179,7 +181,7 @@ def test_workers_do_not_outlive_a_killed_master(host: Any) -> None:
     gone, alive = psutil.wait_procs(family, timeout=4)
     assert not alive
     assert len(gone) == 3
-    assert time.monotonic() - began < 2.6
+    assert time.monotonic() - began < 2.3
 
 
 def test_the_web_page_starts_one_run_after_the_other(host: Any) -> None:
@@ -273,23 +275,27 @@ def workers_of(one: Hosted) -> list[psutil.Process]:
     return [child for child in psutil.Process(one.process.pid).children() if "locust" in " ".join(child.cmdline())]
 
 
-def free_port() -> int:
-    import socket
+def ports() -> tuple[str, ...]:
+    port = str(free_port())
+    return "--master-bind-port", port, "--master-port", port
 
+
+def free_port() -> int:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return int(sock.getsockname()[1])
 
 
-def test_no_option_holds_a_secret() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "locust", "-f", str(ROOT / "locustfiles/mixed.py"), "--help"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env={**os.environ, "COLUMNS": "200"},
-    )
-    assert done.returncode == 0
-    assert "--scenario FILE" in done.stdout
-    assert "secret" not in done.stdout.lower()
+def test_our_options_and_addresses_on_loopback() -> None:
+    from locust.argument_parser import get_empty_argument_parser, setup_parser_arguments, ui_extra_args_dict
+
+    from harness.swarm.hosting import add_options
+
+    parser = get_empty_argument_parser()
+    setup_parser_arguments(parser)
+    add_options(parser)
+    options = parser.parse_args(["--scenario", "x.toml"])
+    assert (options.scenario, options.runs) == ("x.toml", "reports")
+    assert (options.web_host, options.master_bind_host) == ("127.0.0.1", "127.0.0.1")
+    assert parser.parse_args(["--web-host", "*"]).web_host == "*"
+    assert not {"scenario", "runs"} & set(ui_extra_args_dict(["--scenario", "x.toml"]))

@@ -51,7 +51,9 @@ def load_of(prepared: Prepared, said: list[dict[str, Any]] | None = None, **more
         **more,
     )
     network = network_of(prepared.scenario, prepared.address)
-    return LoadRun(plan, network, control=prepared.control if prepared.simulator else None, say=said.append if said is not None else None)
+    return LoadRun(
+        plan, network, control=prepared.control if prepared.simulator else None, say=said.append if said is not None else None
+    )
 
 
 def live(load: LoadRun, count: int) -> list[gevent.Greenlet]:

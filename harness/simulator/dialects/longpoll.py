@@ -183,7 +183,9 @@ class Longpoll(DialectHalf):
         queue, accepted, routable = self._route(routing if isinstance(routing, dict) else {})
         talk = Talk(self._guest_id(email), " ".join(names) or "Guest", queue, loops=not accepted)
         engine = self.engine
-        conv = engine.open(now, self, engine.new_uuid(), routable=routable, data=talk)
+        skill = _text(routing, "skill") if isinstance(routing, dict) else ""
+        why = engine.mismatch((skill,) if skill else ()) if accepted else "routing_loop"
+        conv = engine.open(now, self, engine.new_uuid(), routable=routable, data=talk, why=why)
         if accepted:
             self._queue_accepted(conv)
         else:

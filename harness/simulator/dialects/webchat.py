@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from json.encoder import encode_basestring_ascii as quoted
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 from harness.simulator import instants
@@ -25,11 +26,13 @@ LONGEST_ID = 200
 class Link:
     """What the half keeps for one socket."""
 
-    __slots__ = ("expiry", "grant", "ping", "pong", "violations")
+    __slots__ = ("expiry", "grant", "idle", "ping", "pong", "violations")
 
     def __init__(self) -> None:
         self.grant: Grant | None = None
         self.violations = 0
+        self.idle: Timer | None = None
+        """The middlebox's patience."""
         self.expiry: Timer | None = None
         self.ping: Timer | None = None
         """Next ping, or the limit of `auth` before."""
@@ -50,6 +53,7 @@ class Webchat(DialectHalf):
         self._known = frozenset(self._table.attributes)
         self._skills = [{"id": engine.new_uuid(), "name": name} for name in engine.config.skills]
         self._by_grant: dict[str, dict[int, Conn]] = {}
+        self._box = Random(f"{engine.seed}/idle")
         self._frames = {
             "message": self._message,
             "typing": self._typing_or_read,
@@ -115,6 +119,20 @@ class Webchat(DialectHalf):
         """Accept; the guest has a while to authenticate."""
         link = conn.data = Link()
         link.ping = self.engine.timers.at(now + self._table.auth_within, self._too_late, conn)
+        patience = self.engine.config.keepalive.idle_cut.sample(self._box)
+        if patience > 0:
+            conn.moved = now
+            link.idle = self.engine.timers.at(now + patience, self._idle, conn, patience)
+
+    def _idle(self, now: int, conn: Conn, patience: int) -> None:
+        """Between the ends something cuts what has been idle; neither is told (until the guest gives up, or for `cut_told`)."""
+        engine = self.engine
+        if not conn.usable or conn.gate is not None or now - conn.moved < patience:
+            if conn.usable:
+                conn.data.idle = engine.timers.at(max(conn.moved + patience, now + SECOND), self._idle, conn, patience)
+            return
+        engine.act(now, "idle_cut", conn.id)
+        engine.stall(now, conn, engine.config.keepalive.cut_told, deaf="idle_cut")
 
     def on_gone(self, now: int, conn: Conn) -> None:  # noqa: ARG002
         """Forget the socket's timers."""
@@ -122,7 +140,8 @@ class Webchat(DialectHalf):
         timers = self.engine.timers
         timers.cancel(link.expiry)
         timers.cancel(link.ping)
-        link.expiry = link.ping = None
+        timers.cancel(link.idle)
+        link.expiry = link.ping = link.idle = None
         if link.grant is not None:
             self._release_grant(conn, link.grant)
 
@@ -243,19 +262,20 @@ class Webchat(DialectHalf):
         if not isinstance(routing, dict):
             return self._error(now, conn, "MALFORMED_FRAME")
         groups, attributes, priority = routing.get("skillGroups", []), routing.get("attributes", {}), routing.get("priority", 0)
-        fits = (
-            isinstance(groups, list)
-            and all(isinstance(name, str) for name in groups)
-            and isinstance(attributes, dict)
-            and (not self._known or self._known.issuperset(attributes))
-        )
+        why = ""
+        if not isinstance(groups, list) or not all(isinstance(name, str) for name in groups) or not isinstance(attributes, dict):
+            why = "malformed"
+        elif self._known and not self._known.issuperset(attributes):
+            why = "unknown_attribute"
+        else:
+            why = engine.mismatch(groups)
         level = priority if isinstance(priority, int) and abs(priority) < 1000 else 0
-        self._open(now, conn, routable=fits and engine.routable(groups), priority=level)
+        self._open(now, conn, routable=not why and engine.routable(groups), priority=level, why=why)
         return None
 
-    def _open(self, now: int, conn: Conn, *, routable: bool, priority: int = 0) -> Conversation:
+    def _open(self, now: int, conn: Conn, *, routable: bool, priority: int = 0, why: str = "") -> Conversation:
         engine = self.engine
-        conv = engine.open(now, self, f"conv_{engine.new_uuid()}", routable=routable, priority=priority)
+        conv = engine.open(now, self, f"conv_{engine.new_uuid()}", routable=routable, priority=priority, why=why)
         engine.bind(now, conn, conv)
         self._status(now, conn, conv)
         return conv

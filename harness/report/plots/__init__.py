@@ -1,0 +1,1 @@
+"""Pictures of the report: pure functions of the model, drawn as small SVG that follows the page's colours."""
