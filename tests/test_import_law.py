@@ -18,7 +18,7 @@ LAW: dict[str, set[str]] = {
     "core": set(),
     "metrics": {"core.ops", "journal.records", "journal.codec"},
     "dialects": {"core"},
-    "verdicts": {"metrics"},
+    "verdicts": {"metrics", "core.ops", "core.spread", "journal.records"},
     "search": {"verdicts"},
     "journal": {"core.ops"},
     "runs": set(),

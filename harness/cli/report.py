@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.cli.terminal import Terminal
+from harness.errors import RunFolderError
 from harness.runs.folder import find_run
 
 
@@ -20,20 +21,26 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace, terminal: Terminal) -> int:
     """Build it; the exit code is the verdict's."""
-    from harness.report.build import build_report
+    from harness.report.build import build_model, build_report
     from harness.report.summary import summary_json
     from harness.report.text import verdict_text
 
     folder = find_run(args.runs, args.run)
     args.folder = folder
-    model = build_report(folder)
+    code = 0
+    try:
+        model = build_report(folder)
+    except RunFolderError as error:  # a full disk, a read-only archive: the verdict is said all the same
+        model = build_model(folder)
+        terminal.note(f"guestswarm: {error}")
+        code = int(error.exit_code)
     if terminal.json:
         terminal.result(summary_json(model).decode().rstrip())
-        return model.exit_code
+        return model.exit_code or code
     width = terminal.width if terminal.boxed else None
     terminal.result(verdict_text(model, width=width, color=terminal.color, ascii_only=terminal.ascii_only))
     terminal.result(_shown(folder))
-    return model.exit_code
+    return model.exit_code or code
 
 
 def _shown(folder: Path) -> str:

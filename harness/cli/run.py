@@ -45,6 +45,7 @@ _GRACE_S = 60.0
 """Beyond everything that is planned: how long the load child may take before it is ended from outside."""
 _SECOND_SIGNAL_S = 5.0
 _REPORT_S = 900.0
+_VERDICTS = frozenset(ExitCode) - {ExitCode.USAGE, ExitCode.UNREACHABLE, ExitCode.NOT_AUTHORISED}
 _BEFORE_LOAD = (ExitCode.USAGE, ExitCode.UNREACHABLE, ExitCode.NOT_AUTHORISED)
 
 
@@ -400,7 +401,11 @@ class _Run:
         deadline = time.monotonic() + _REPORT_S
         while True:
             try:
-                return child.wait(0.25)
+                code = child.wait(0.25)
+                if code in _VERDICTS:
+                    return code
+                self.terminal.note(f"The report ended with status {code}; make it again: guestswarm report {self.folder}")
+                return int(ExitCode.UNKNOWN)
             except subprocess.TimeoutExpired:
                 stopped = self.signals.count > before
                 if stopped or time.monotonic() > deadline:

@@ -22,6 +22,8 @@ from harness.config.tables import _Document, document_model
 from harness.core.spread import Spread, show_duration
 from harness.dialects.registry import all_dialects
 from harness.errors import GuestswarmError, ScenarioError
+from harness.verdicts.limits import read_limits
+from harness.verdicts.slo import SloError, parse
 
 PREFIX = "GUESTSWARM_"
 _MAX_BYTES = 1 << 20
@@ -241,6 +243,9 @@ def _build(folder: Path, document: dict[str, Any], sources: _Sources, problems: 
         return None
     mix = _mix(read, sources, problems)
     loss_wait_ns = _loss_wait(read, mix, sources, problems) if mix else 0
+    _check_rules(read, mix, sources, problems)
+    limits, errors = read_limits(read.health)
+    problems.extend(sources.problem(("health", error.key), str(error)) for error in errors)
     scenario = Scenario(
         folder=folder,
         name=read.scenario.name,
@@ -252,7 +257,7 @@ def _build(folder: Path, document: dict[str, Any], sources: _Sources, problems: 
         loss_wait_ns=loss_wait_ns,
         slo=read.slo.rules,
         slo_table=read.slo,
-        health=read.health,
+        health=limits,
         report=read.report,
         authorisation=read.authorisation,
         simulator=read.simulator,
@@ -312,6 +317,26 @@ def _mix(read: _Document, sources: _Sources, problems: list[Problem]) -> dict[st
         problems.append(sources.problem(("guests", "mix"), f"the shares add up to {total:g}, not to 1"))
         return {}
     return {name: share for name, share in given.items() if share > 0}
+
+
+def _check_rules(read: _Document, mix: dict[str, float], sources: _Sources, problems: list[Problem]) -> None:
+    """Every rule can be read, and is about something that these dialects measure."""
+    dialects = [all_dialects()[name] for name in mix]
+    measured = {measure for dialect in dialects for measure in dialect.measures}
+    said = bool(dialects) and all(dialect.measures for dialect in dialects)
+    for text in read.slo.rules:
+        try:
+            rule = parse(text)
+        except SloError as error:
+            problems.append(sources.problem(("slo", "rules"), f"`{text[:80]}`: {error}"))
+            continue
+        if rule.measure and said and rule.measure not in measured:
+            who = [name for name, dialect in all_dialects().items() if rule.measure in dialect.measures]
+            why = f"{' and '.join(mix)} guests have no `{rule.measure}`"
+            whose = f"; it is a measure of {' and '.join(who)}" if who else ""
+            near = get_close_matches(rule.measure, sorted(measured), n=1, cutoff=0.5)
+            hint = f"; did you mean `{near[0]}`?" if near else f"; measured are {', '.join(sorted(measured))}"
+            problems.append(sources.problem(("slo", "rules"), f"`{text}`: {why}{whose}{hint}"))
 
 
 def _loss_wait(read: _Document, mix: dict[str, float], sources: _Sources, problems: list[Problem]) -> int:

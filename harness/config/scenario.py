@@ -51,7 +51,8 @@ class Scenario:
     loss_wait_ns: int
     slo: tuple[str, ...]
     slo_table: SloTable
-    health: dict[str, Any]
+    health: dict[str, float]
+    """Limits of the generator's health by their names in `verdicts.limits.LIMITS`, those that `[health]` gives."""
     report: ReportTable
     authorisation: AuthorisationTable | None
     simulator: dict[str, Any]

@@ -602,4 +602,18 @@ DIALECT = Dialect(
     session=LongpollSession,
     sources=("seed 000",),
     transcript="longpoll.jsonl",
+    measures=(
+        "token",
+        "guest",
+        "queue",
+        "ack",
+        "reply",
+        "upload",
+        "download",
+        "poll.hold",
+        "event.lag",
+        "refresh.gap",
+        "reconnect.gap",
+        "leave",
+    ),
 )

@@ -36,6 +36,8 @@ class Dialect:
     sources: tuple[str, ...]
     transcript: str
     """File name in `harness/dialects/transcripts`, or an absolute path for a dialect from outside."""
+    measures: tuple[str, ...] = ()
+    """What of `core.ops.MEASURES` its guests can time, so that a rule on anything else is refused. Empty: not said, so all of it."""
 
 
 def _load(spec: str) -> Dialect:

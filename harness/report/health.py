@@ -11,21 +11,9 @@ from harness.metrics.health import shares
 from harness.metrics.histogram import Histogram
 from harness.report.fold import Measured
 from harness.report.model import HealthLine
+from harness.verdicts.limits import LIMITS
 
-LIMITS: dict[str, float] = {
-    "send_delay_p99_ms": 40.0,
-    "loop_busy": 0.90,
-    "achieved_rate": 0.99,
-    "refused_by_system": 0,
-    "journal_errors": 0,
-    "cpu_wait": 0.05,
-    "gc_pause_ms": 20.0,
-    "gc_share": 0.01,
-    "cpu": 0.85,
-    "steal": 0.02,
-    "pressure": 10.0,
-}
-"""Limits where the scenario's `[health]` gives none; shares are fractions."""
+__all__ = ["LIMITS", "health_lines", "signs"]
 
 
 def health_lines(measured: Measured, limits: Mapping[str, Any], *, rules: bool) -> list[HealthLine]:

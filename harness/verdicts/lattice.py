@@ -49,3 +49,7 @@ class RuleResult(msgspec.Struct, frozen=True):
     """What was measured and its value; what was asked."""
     note: str = ""
     """Short remark in a table: missed by, samples needed."""
+    limit: float | None = None
+    """What is asked for, in `unit`."""
+    what: str = ""
+    """The rule's subject, such as `echo.response p99`."""

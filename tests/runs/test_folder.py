@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from harness.errors import ExitCode, RunFolderError
-from harness.runs.folder import create_run, find_run, list_runs, prune, read_manifest, update_manifest
+from harness.runs.folder import RESERVE, create_run, find_run, list_runs, prune, read_manifest, update_manifest
 
 
 def make(root: Path, name: str = "first run", **more: Any) -> Path:
@@ -87,7 +88,26 @@ def test_updating_sets_keys_and_merges_tables_and_leaves_no_half_file(tmp_path: 
     manifest = read_manifest(folder)
     assert manifest["phases"] == {"ramp": 1, "load": 2}
     assert (manifest["ended"], manifest["seed"]) == ("finished", 3)
+    assert {path.name for path in folder.iterdir()} - {RESERVE} == {"manifest.json"}
+
+
+def test_a_full_disk_takes_the_manifest_out_of_the_reserve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make(tmp_path)
+    (folder / RESERVE).touch()
+    write = Path.write_text
+
+    def full(path: Path, *args: Any, **kwargs: Any) -> int:
+        if (folder / RESERVE).exists():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "write_text", full)
+    assert update_manifest(folder, {"ended": "journal"})["ended"] == read_manifest(folder)["ended"] == "journal"
     assert [path.name for path in folder.iterdir()] == ["manifest.json"]
+    monkeypatch.setattr(Path, "write_text", lambda *_, **__: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
+    with pytest.raises(RunFolderError, match="cannot write it"):
+        update_manifest(folder, {"ended": "finished"})
+    assert read_manifest(folder)["ended"] == "journal"
 
 
 def test_a_root_that_cannot_be_written(tmp_path: Path) -> None:

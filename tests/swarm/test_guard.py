@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ast
 import socket
 import ssl
 from collections.abc import Callable
@@ -256,3 +257,17 @@ def test_the_context_asks_for_tls_1_2_and_verification(tmp_path: Path) -> None:
     (tmp_path / "bad.pem").write_text("no PEM")
     with pytest.raises(ScenarioError):
         client_context(tmp_path / "bad.pem")
+
+
+def test_nobody_else_in_the_swarm_opens_a_socket() -> None:
+    found = []
+    for path in (Path(__file__).parents[2] / "harness/swarm").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Call) or path.name == "guard.py":
+                continue
+            name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            if name in ("create_connection", "socket", "getaddrinfo", "gethostbyname", "urlopen", "HTTPConnection", "wrap_socket"):
+                found.append((path.name, name, node.lineno))
+            if name == "connect" and not ast.unparse(node.func).endswith("network.connect"):
+                found.append((path.name, ast.unparse(node.func), node.lineno))
+    assert found == []
