@@ -88,7 +88,7 @@ def execute(args: argparse.Namespace, terminal: Terminal) -> int:
         args.folder = folder
         resolved = folder / RESOLVED
         write_json(resolved, scenario.resolved())
-        run = _Run(scenario, folder, terminal, signals, secret)
+        run = _Run(scenario, folder, terminal, signals, secret, live_rules(scenario))
         return run.carry_out(simulated=simulated, tls=args.tls, resolved=resolved, runs=args.runs)
 
 
@@ -145,6 +145,21 @@ def judge_simulator(table: dict[str, Any]) -> None:
 def foreign_hosts(scenario: Scenario) -> tuple[str, ...]:
     """Hosts of the target that are not this machine, judged by address. No name server is asked: that would be a packet already."""
     return tuple(host for host in scenario.hosts() if not is_local(host))
+
+
+def live_rules(scenario: Scenario) -> list[LiveRule]:
+    """The rules as the live view shows them, in the scenario's order; a percentile stands in its measure's row."""
+    from harness.report.live import MEASURES
+    from harness.report.live_view import LiveRule
+    from harness.verdicts.slo import parse
+
+    rules = []
+    for rule in map(parse, scenario.slo):
+        text, measure = rule.show(), ""
+        if rule.kind == "percentile" and rule.part == "response" and rule.subject in MEASURES:
+            text, measure = text.removeprefix(f"{rule.subject}.response "), rule.subject
+        rules.append(LiveRule(text, None, measure))
+    return rules
 
 
 def _secret(scenario: Scenario, simulated: bool) -> Secret:

@@ -189,7 +189,9 @@ class SloTable(Table):
     """What the run is judged by."""
 
     rules: Texts = ()
-    abort: Annotated[bool, Field(description="End the run early once a rule is broken beyond repair, or for longer than grace.")] = False
+    abort: Annotated[
+        bool, Field(description="End the run early once a rule is broken beyond repair, or for longer than grace.")
+    ] = False
     grace: Annotated[
         DurationField, Field(description="How long a percentile, share or rate may be broken, over the run so far, before abort.")
     ] = seconds(30)

@@ -605,6 +605,7 @@ DIALECT = Dialect(
     measures=(
         "token",
         "guest",
+        "routing",
         "queue",
         "ack",
         "reply",

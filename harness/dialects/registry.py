@@ -37,7 +37,7 @@ class Dialect:
     transcript: str
     """File name in `harness/dialects/transcripts`, or an absolute path for a dialect from outside."""
     measures: tuple[str, ...] = ()
-    """What of `core.ops.MEASURES` its guests can time, so that a rule on anything else is refused. Empty: not said, so all of it."""
+    """What of `core.ops.MEASURES` its guests can time, so that a rule on anything else is refused. Empty: not said, so all."""
 
 
 def _load(spec: str) -> Dialect:

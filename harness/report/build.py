@@ -1,6 +1,7 @@
 """From a run folder to its model and to the files that follow from it.
 
-Reads `manifest.json`, the journals and, for a simulated run, `truth.jsonl`; writes `summary.json` and `latency.hlog`.
+Reads `manifest.json`, the journals and, for a simulated run, `truth.jsonl`; writes `summary.json`,
+`report.md`, `junit.xml` and `latency.hlog`.
 The same folder gives the same bytes, whenever and wherever it is built.
 """
 
@@ -15,21 +16,26 @@ from typing import IO, Any
 from harness.errors import RunFolderError
 from harness.report.figures import figures
 from harness.report.fold import Measured, fold, journals
-from harness.report.health import health_lines
+from harness.report.health import health_lines, rule_limits
+from harness.report.junit import junit_xml
 from harness.report.latency import write_latencies
-from harness.report.model import Model
+from harness.report.markdown import report_markdown
+from harness.report.model import Figures, HealthLine, Model
 from harness.report.summary import summary_json
 from harness.report.truth import TruthRow, join, load_truth, uncompared
 from harness.report.verdict import Facts, judge
 from harness.runs.folder import SUMMARY, free_reserve, read_manifest
+from harness.verdicts.check import Evidence, bracket_width, doubted, judge_rules, readable
 from harness.verdicts.lattice import RuleResult
 
 TRUTH = "truth.jsonl"
 HLOG = "latency.hlog"
+JUNIT = "junit.xml"
+MARKDOWN = "report.md"
 
 
-def build_model(folder: Path, *, verdicts: Sequence[RuleResult] = ()) -> Model:
-    """The model of a run folder; nothing is written. `verdicts` are what the scenario's rules came to, in its order.
+def build_model(folder: Path, *, verdicts: Sequence[RuleResult] | None = None) -> Model:
+    """The model of a run folder; nothing is written. The manifest's rules are judged, unless `verdicts` says what they came to.
 
     Raises RunFolderError without a manifest, JournalError for a journal that is not one of ours.
     """
@@ -41,10 +47,11 @@ def build_model(folder: Path, *, verdicts: Sequence[RuleResult] = ()) -> Model:
     complete = ended == "finished" and measured.first_ns >= 0 and not measured.damage.any
     found = figures(measured, manifest, complete=complete)
     truth, state, detail = _truth(folder / TRUTH, measured) if simulated else ([], "", "")
-    health = health_lines(measured, manifest.get("health") or {}, rules=bool(verdicts))
+    results, health = _judged(measured, found, manifest, verdicts)
     at_ns, planned_ns = _length(measured, manifest)
+    until_ns = _until(measured, manifest) if ended == "aborted" else at_ns
     facts = Facts(
-        found, ended, measured.damage, measured.interval_ns, at_ns, planned_ns, simulated, truth, state, detail, verdicts, health
+        found, ended, measured.damage, measured.interval_ns, until_ns, planned_ns, simulated, truth, state, detail, results, health
     )
     verdict, exit_code, reasons = judge(facts)
     return Model(
@@ -60,7 +67,7 @@ def build_model(folder: Path, *, verdicts: Sequence[RuleResult] = ()) -> Model:
         state,
         detail,
         health,
-        list(verdicts),
+        results,
         [],
         at_ns,
         planned_ns,
@@ -70,22 +77,81 @@ def build_model(folder: Path, *, verdicts: Sequence[RuleResult] = ()) -> Model:
     )
 
 
-def build_report(folder: Path, *, verdicts: Sequence[RuleResult] = ()) -> Model:
+def build_report(folder: Path, *, verdicts: Sequence[RuleResult] | None = None) -> Model:
     """Build the model and write what follows from it into the run folder."""
     folder = Path(folder)
     model = build_model(folder, verdicts=verdicts)
     free_reserve(folder)
     with _replacing(folder / HLOG) as out:
         write_latencies(out, journals(folder), model.manifest)
+    with _replacing(folder / JUNIT) as out:
+        out.write(junit_xml(model))
+    with _replacing(folder / MARKDOWN) as out:
+        out.write(report_markdown(model))
     with _replacing(folder / SUMMARY) as out:  # last: where it is, the others are
         out.write(summary_json(model).decode())
     return model
+
+
+def _judged(
+    measured: Measured, found: Figures, manifest: dict[str, Any], verdicts: Sequence[RuleResult] | None
+) -> tuple[list[RuleResult], list[HealthLine]]:
+    """What the rules came to, and whether the generator can be believed, which hang on each other."""
+    limits = manifest.get("health") or {}
+    steady = _steady(measured, manifest)
+    if verdicts is not None:
+        return list(verdicts), health_lines(measured, limits, rules=bool(verdicts), steady=steady)
+    texts = [str(text) for text in manifest.get("slo") or ()]
+    evidence = _evidence(measured, found, manifest, steady)
+    results = judge_rules(texts, evidence)
+    rules = readable(texts)
+    widths = [width for rule in rules if (width := bracket_width(rule, evidence)) is not None]
+    health = health_lines(
+        measured, limits, rules=bool(texts), defaults=rule_limits(rules), width=max(widths, default=None), steady=steady
+    )
+    if any(line.decides and line.ok is False for line in health):
+        results = [doubted(result) for result in results]
+    return results, health
+
+
+def _steady(measured: Measured, manifest: dict[str, Any]) -> tuple[int, int] | None:
+    """Begin and end of the full load."""
+    phases = manifest.get("phases") or {}
+    if "load" in phases:
+        return int(phases["load"]), int(phases.get("settle", measured.last_ns))
+    plan = manifest.get("planned") or {}
+    if measured.first_ns < 0 or "duration_ns" not in plan:
+        return None
+    begin = measured.first_ns + int(plan.get("ramp_ns", 0))
+    end = min(begin + int(plan["duration_ns"]), measured.last_ns)
+    return (begin, end) if begin < end else None
+
+
+def _evidence(measured: Measured, found: Figures, manifest: dict[str, Any], steady: tuple[int, int] | None) -> Evidence:
+    guests = found.guests
+    sent, seconds, before = 0, 0.0, measured.first_ns
+    for point in measured.series:
+        if steady is not None and before >= steady[0] and point.at_ns <= steady[1]:
+            sent += point.counters.get("messages|invoked", 0)
+            seconds += (point.at_ns - before) / 1e9
+        before = point.at_ns
+    whole = measured.first_ns >= 0 and not measured.damage.any
+    return Evidence(
+        measured.histograms,
+        measured.counters,
+        {"finished": guests.finished, "failed": guests.failed, "peak": guests.peak},
+        sent if seconds else None,
+        seconds or None,
+        whole and manifest.get("ended") in ("finished", "aborted"),
+    )
 
 
 def _truth(path: Path, measured: Measured) -> tuple[list[TruthRow], str, str]:
     if measured.identities is None:
         why = "op rows were not all kept" if measured.first_ns >= 0 else "the journal holds nothing"
         return uncompared(None), "rows", why
+    if measured.damage.any:  # what the journal has lost would look like a fault of the harness
+        return uncompared(measured.identities), "rows", "the journal is not whole"
     truth = load_truth(path, blind=measured.identities.blind)
     return join(measured.identities, truth), truth.state, truth.detail
 
@@ -97,6 +163,12 @@ def _length(measured: Measured, manifest: dict[str, Any]) -> tuple[int | None, i
     if measured.first_ns < 0:
         return None, planned
     return measured.last_ns - measured.first_ns, planned
+
+
+def _until(measured: Measured, manifest: dict[str, Any]) -> int | None:
+    """How long there was load: what came after it was drained."""
+    settle = (manifest.get("phases") or {}).get("settle", measured.last_ns)
+    return None if measured.first_ns < 0 else max(int(settle) - measured.first_ns, 0)
 
 
 def _scenario(manifest: dict[str, Any]) -> str:

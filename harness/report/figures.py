@@ -7,17 +7,17 @@ from collections import Counter
 from fractions import Fraction
 from typing import Any
 
-from harness.core.ops import AGENT, GUEST, MEASURES
+from harness.core.ops import MEASURES
 from harness.journal.records import SPANS, Example, merge_examples, parts
 from harness.metrics.histogram import Histogram
 from harness.report.fold import Measured
 from harness.report.identities import Identities
 from harness.report.model import Anomaly, ById, Figures, Guests, Measures, Percentiles
+from harness.verdicts.check import anomaly_counts
 
 _SHARES = (Fraction(1, 2), Fraction(9, 10), Fraction(95, 100), Fraction(99, 100), Fraction(999, 1000))
 _BEYOND = 10
 """A percentile is printed only with so many samples beyond it."""
-_BOTH = (GUEST, AGENT)
 
 
 def at_share(histogram: Histogram, share: Fraction) -> float | None:
@@ -78,39 +78,18 @@ def _measures(measured: Measured) -> Measures:
 def _anomalies(measured: Measured) -> dict[str, Anomaly]:
     """Every kind, those that never occurred too: a true zero is a zero."""
 
-    def of(*counters: str) -> int:
-        return measured.count(*counters)
-
-    def each(head: str) -> int:
-        return of(*(f"{head}|{direction}" for direction in _BOTH))
-
-    def copies(kind: str) -> int:
-        return of(*(f"copies|{direction}|{kind}" for direction in _BOTH))
-
     def ids(*kinds: str) -> list[str]:
         found: list[Example] = []
         for kind in kinds:
             found = merge_examples(found, measured.anomalies.get(kind, []))
         return [name for _, name in found]
 
-    definite = each("lost.definite") + of("unlisted|g")
-    server = of("disconnects|server")
-    table = {
-        "lost": (definite, definite + each("lost.unread"), ids("lost.definite", "unlisted", "lost.unread")),
-        "reordered": (each("reordered"), None, ids("reordered")),
-        "duplicated.same_connection": (copies("dup_same_connection"), None, ids("dup_same_connection")),
-        "duplicated.cross_connection": (copies("dup_cross_connection"), None, ids("dup_cross_connection")),
-        "duplicated.resend": (copies("dup_resend"), None, ids("dup_resend")),
-        "aborted": (of("aborted|g"), None, ids("aborted")),
-        "recovered": (of("recovered|g"), None, ids("recovered")),
-        "undetermined": (of("undetermined|g"), None, ids("undetermined")),
-        "late": (each("late"), None, ids("late")),
-        "after_end": (each("after_end"), None, ids("after_end")),
-        "unexpected": (copies("unexpected"), None, ids("unexpected")),
-        "refused": (sum(measured.family("refused").values()), None, ids("refused")),
-        "disconnects": (server, server + of("disconnects|contested"), ids("disconnect")),
-    }
-    return {name: Anomaly(low, low if high is None else high, found) for name, (low, high, found) in table.items()}
+    kinds = {"lost": ("lost.definite", "unlisted", "lost.unread"), "disconnects": ("disconnect",)}
+    found = {}
+    for name, (low, high) in anomaly_counts(measured.counters).items():
+        own = kinds.get(name) or (name.replace("duplicated.", "dup_"),)
+        found[name] = Anomaly(low, high, ids(*own))
+    return found
 
 
 def _failures(measured: Measured) -> dict[str, int]:

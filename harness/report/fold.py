@@ -14,10 +14,12 @@ import msgspec
 
 from harness.journal.reader import JournalReader
 from harness.journal.records import Example, Interval, merge_counts, merge_examples, parts
+from harness.metrics.health import merge_health
 from harness.metrics.histogram import Histogram
 from harness.report.identities import Collector, Identities
 
 _GUESTS = "guests"
+HEALTH_WINDOW_NS = 10 * 10**9
 
 
 class Damage(msgspec.Struct):
@@ -73,6 +75,8 @@ class Measured(msgspec.Struct):
     damage: Damage
     identities: Identities | None
     """None where they were not asked for, or where rows were left out."""
+    health_windows: dict[int, dict[str, float]] = {}
+    """Health by windows of `HEALTH_WINDOW_NS`, keyed by the instant at which each begins; an interval counts where it ends."""
 
     def count(self, *names: str) -> int:
         """Sum of counters by their full names; what was never counted is 0."""
@@ -145,6 +149,7 @@ class _Folder:
         self.suppressed = self.longest = 0
         self.first = self.last = -1
         self.rows: set[str] = set()
+        self.windows: dict[int, dict[str, float]] = {}
 
     def take(self, record: Interval) -> None:
         self.indexes.setdefault(record.worker, set()).add(record.index)
@@ -167,6 +172,8 @@ class _Folder:
         merge_counts(counts, record.counters)
 
     def _health(self, record: Interval) -> None:
+        window = self.windows.setdefault((record.t1_ns - 1) // HEALTH_WINDOW_NS * HEALTH_WINDOW_NS, {})
+        merge_health(window, {name: value for name, value in record.health.items() if not name.endswith(".last")})
         for name, value in record.health.items():
             if name.endswith(".last"):
                 when = (record.t1_ns, record.t0_ns, record.worker, record.index)
@@ -203,6 +210,7 @@ class _Folder:
             kept,
             damage,
             None,
+            {at: self.windows[at] for at in sorted(self.windows)},
         )
 
     def _series(self) -> tuple[list[Point], int]:

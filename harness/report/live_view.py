@@ -185,6 +185,11 @@ class LiveModel:
             self._interval(read_interval(line), now_s)
         elif kind == "phase":
             self._enter(clean(str(line.get("phase") or line.get("name") or "-")), now_s)
+        elif kind == "rules":
+            states = line.get("states")
+            if isinstance(states, list) and len(states) == len(self.rules):
+                known = [state if isinstance(state, bool) else None for state in states]
+                self.rules = [msgspec.structs.replace(rule, state=state) for rule, state in zip(self.rules, known, strict=True)]
         elif kind == "fault" and not line.get("text"):
             self._fault(clean(str(line.get("name") or "-")), line.get("on") is not False, now_s)
 

@@ -61,6 +61,8 @@ class HealthLine(msgspec.Struct, forbid_unknown_fields=True):
     ok: bool | None
     decides: bool = True
     """Whether being over the limit makes the run UNKNOWN; else it warns."""
+    default: float | None = None
+    """The limit as it would be without the scenario's `[health]`, where that has changed it."""
 
 
 class ById(msgspec.Struct, forbid_unknown_fields=True):

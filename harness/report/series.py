@@ -83,7 +83,9 @@ class Timeline:
     narrow_latencies: dict[str, Latency]
 
 
-def timeline(files: Sequence[Path], manifest: Mapping[str, Any], measures: Sequence[str], *, planned_ns: int | None) -> Timeline | None:
+def timeline(
+    files: Sequence[Path], manifest: Mapping[str, Any], measures: Sequence[str], *, planned_ns: int | None
+) -> Timeline | None:
     """Fold the interval records. None where there are none. Latencies are the `ok` responses of `measures`."""
     readers = [JournalReader(path) for path in files]
     lasts: dict[str, tuple[int, bool]] = {}
@@ -241,7 +243,9 @@ def quantile_of(histogram: Histogram, share: Fraction) -> tuple[float, float, fl
 
 def step_for(end_s: float, most: int) -> int:
     """Whole seconds of a bin, so that there are at most so many."""
-    return next((s for s in (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600) if end_s / s <= most), math.ceil(end_s / most))
+    return next(
+        (s for s in (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600) if end_s / s <= most), math.ceil(end_s / most)
+    )
 
 
 def guests_over_time(points: Sequence[Point], line: Timeline, step: int) -> pd.DataFrame:
@@ -260,7 +264,9 @@ def counts_over_time(points: Sequence[Point], line: Timeline, step: int, groups:
     """Sums of counters in each bin; NaN in gaps. A counter that ends in a bar stands for its family."""
     bins = max(math.ceil(line.end_s / step), 1)
     table = np.zeros((bins, len(groups)))
-    spans = {name: max(later.at_ns - earlier.at_ns, 1) for name, (earlier, later) in enumerate(zip(points, points[1:], strict=False))}
+    spans = {
+        name: max(later.at_ns - earlier.at_ns, 1) for name, (earlier, later) in enumerate(zip(points, points[1:], strict=False))
+    }
     for number, point in enumerate(points):
         half = min(spans.get(number - 1, _S), _S) // 2  # points stand at the ends of intervals: count them at their middle
         cell = min(max(point.at_ns - half - line.start_ns, 0) // _S // step, bins - 1)

@@ -42,11 +42,11 @@ def judge(facts: Facts) -> tuple[Verdict, int, list[Reason]]:
         *_unfinished(facts),
         *_nothing_sent(facts),
         *_recorder(facts.figures),
-        *_generator(facts.health),
+        *_generator(facts.health, facts.rules),
         *_unjudged_rules(facts.rules),
         *_truth_missing(facts),
     ]
-    reasons = [*mismatches, *(Reason("rule_broken", _sentence(rule)) for rule in broken), *unknown]
+    reasons = [*mismatches, *_broken(facts.rules, broken), *unknown]
     if mismatches:
         verdict = Verdict.UNKNOWN
     else:
@@ -121,6 +121,7 @@ _ENDS = {
     "orphaned": ("incomplete", "Whoever had started the run was gone, so it was ended{at}."),
     "window_shut": ("window_shut", "The approved window was about to shut, so the run was ended{at}."),
     "killed": ("incomplete", "The load process was killed{at}."),
+    "aborted": ("aborted", "The run was ended early{at}, as its `abort` asks for: a rule was broken."),
     "failed": ("incomplete", "The load process failed{at}: a fault of guestswarm. Its own words are in load.log."),
 }
 """How a run can end that neither finished nor was told to stop: code and words."""
@@ -165,10 +166,10 @@ def _recorder(figures: Figures) -> list[Reason]:
     return [Reason("recorder_fault", f"{rows[0].upper()}{rows[1:]} not counted by the recorder. This is a fault of guestswarm.")]
 
 
-def _generator(health: Sequence[HealthLine]) -> list[Reason]:
+def _generator(health: Sequence[HealthLine], rules: Sequence[RuleResult]) -> list[Reason]:
     """Signs that decide and are over their limit."""
     late = [line for line in health if line.decides and line.ok is False]
-    return [
+    reasons = [
         Reason(
             "generator",
             f"The generator cannot be believed: {line.name} was {amount(line.value, line.unit)}, "
@@ -176,6 +177,19 @@ def _generator(health: Sequence[HealthLine]) -> list[Reason]:
         )
         for line in late
     ]
+    if reasons and rules and all(rule.verdict is Verdict.PASS for rule in rules):
+        reasons[0].text += " The rule would have held." if len(rules) == 1 else " The rules would all have held."
+    return reasons
+
+
+def _broken(rules: Sequence[RuleResult], broken: Sequence[RuleResult]) -> list[Reason]:
+    """The broken rules, and at the end of the first how many there are."""
+    reasons = [Reason("rule_broken", _sentence(rule)) for rule in broken]
+    if reasons and len(rules) > 1:
+        unjudged = sum(rule.verdict is Verdict.UNKNOWN for rule in rules)
+        number = f" {len(broken)} of {len(rules)} rules {'is' if len(broken) == 1 else 'are'} broken"
+        reasons[0].text += f"{number}, {unjudged} not judged." if unjudged else f"{number}."
+    return reasons
 
 
 def _unjudged_rules(rules: Sequence[RuleResult]) -> list[Reason]:
@@ -186,7 +200,7 @@ def _truth_missing(facts: Facts) -> list[Reason]:
     """No truth is no reason for doubt where rules were judged, unless the truth was spoilt."""
     if facts.truth_state == "broken":
         return [Reason("truth_broken", f"The simulator's truth cannot be used: {facts.truth_detail}.")]
-    if facts.rules or _compared(facts.truth):
+    if facts.rules or _compared(facts.truth) or facts.damage.any:  # a damaged journal has its own reason
         return []
     if facts.simulated:
         why = f": {facts.truth_detail}" if facts.truth_detail else ""
@@ -201,8 +215,23 @@ def _compared(truth: Sequence[TruthRow]) -> bool:
 def _held(facts: Facts) -> Reason:
     count = len(facts.rules)
     if count:
-        return Reason("rules_held", "The one rule held." if count == 1 else f"All {count} rules held.")
+        held = "The one rule held." if count == 1 else f"All {count} rules held."
+        return Reason("rules_held", held + _closest(facts.rules))
     return Reason("truth_equal", f"No rule was asked for; truth equal in {len(facts.truth)} of {len(facts.truth)} rows.")
+
+
+def _closest(rules: Sequence[RuleResult]) -> str:
+    """Which of the times came nearest to its limit."""
+    times = [
+        (rule.observed.value / rule.limit, rule)
+        for rule in rules
+        if rule.unit == "ms" and rule.limit and rule.observed.value is not None and rule.observed.value <= rule.limit
+    ]
+    if not times:
+        return ""
+    _, rule = max(times, key=lambda pair: pair[0])
+    name = rule.what.replace(".response ", " ")
+    return f" The closest was {name} with {amount(rule.observed.value, '')} of {amount(rule.limit, rule.unit)}."
 
 
 def _sentence(rule: RuleResult) -> str:

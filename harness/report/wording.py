@@ -7,7 +7,9 @@ from collections.abc import Sequence
 
 DASH = "–"
 _LIMIT = 120
-_BIDI = frozenset("\u061c\u200b\u200c\u200d\u200e\u200f\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\ufeff")
+_BIDI = frozenset(
+    "\u061c\u200b\u200c\u200d\u200e\u200f\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\ufeff"
+)
 
 
 def shown(text: object, limit: int = _LIMIT) -> str:

@@ -34,8 +34,10 @@ from harness.core.pacing import Behaviour
 from harness.core.session import Context, GuestSession
 from harness.dialects.registry import all_dialects
 from harness.errors import GuestswarmError, NotAuthorisedError, RunFolderError, UnreachableError
+from harness.journal.records import Interval
 from harness.journal.writer import JournalWriter
 from harness.metrics.recorder import Recorder
+from harness.report.health import rule_limits
 from harness.report.live import LiveTotals, live_line
 from harness.runs.folder import update_manifest
 from harness.runs.manifest import SimulatorAddress
@@ -46,6 +48,8 @@ from harness.swarm.network import Ceiling, Network
 from harness.swarm.preflight import knock
 from harness.swarm.tls import client_context
 from harness.swarm.watch import Watch
+from harness.verdicts.abort import Abort, RuleWatch
+from harness.verdicts.check import readable
 
 Say = Callable[[dict[str, Any]], object]
 _POLL_S = 0.05
@@ -138,7 +142,7 @@ class LoadRun:
         self._observer: Observer = tee(self.recorder) if tee else self.recorder
         self.watch = Watch(self.recorder)
         self._totals = LiveTotals()
-        self._limits = scenario.health
+        self._limits = {**rule_limits(readable(scenario.slo)), **scenario.health}
         self._planned = plan.guests or scenario.guests.planned
         self._target = replace(scenario.session_target(plan.secret), bases=network.bases)
         self._open_model = scenario.guests.count is None
@@ -157,6 +161,10 @@ class LoadRun:
         self._drained = Event()
         self._ports = self._files = self._told = 0
         self._fault_told = False
+        self._rules = (
+            RuleWatch(scenario.slo, grace_ns=scenario.slo_table.grace, abort=scenario.slo_table.abort) if scenario.slo else None
+        )
+        self._aborted: Abort | None = None
 
     def _behave(self, behaviour: Behaviour) -> Behaviour:
         # In the open model a guest is one visit: it comes, chats, goes, and the next one is somebody else.
@@ -398,10 +406,22 @@ class LoadRun:
                 journal_error=str(self._writer.error or ""),
             )
         )
+        self._watch_rules(interval)
         if self.recorder.fault and not self._fault_told:
             self._fault_told = True
             sys.stderr.write(self.recorder.fault)
             self._say({"kind": "fault", "name": "recorder", "text": self.recorder.fault.strip().rpartition("\n")[2]})
+
+    def _watch_rules(self, interval: Interval) -> None:
+        """Say how the rules stand, and end the load where they ask for that. One process sees only its own share of the guests."""
+        if self._rules is None or not self.plan.timed or self.over:
+            return
+        abort = self._rules.take(interval)
+        self._say({"kind": "rules", "states": self._rules.states})
+        if abort is not None:
+            self._aborted = abort
+            self._say({"kind": "note", "text": f"The load ends early: {abort.sentence}"})
+            self.end("aborted")
 
     # ---------------------------------------------------------------- the end
     def drain(self) -> None:
@@ -435,12 +455,14 @@ class LoadRun:
         current = gevent.getcurrent()
         gevent.killall([greenlet for greenlet in self._greenlets if greenlet is not current], block=False)
         gc.unfreeze()
-        self._tell_simulator("seal")
+        if not self._hurry.is_set():  # who does not wait cannot have read everything that was handed over
+            self._tell_simulator("seal")
         if self._writer.error is not None and self.ended == "finished":
             self.ended = "journal"
         if self.plan.last:
             try:
-                update_manifest(self.plan.folder, {"phases": self.phases, "ended": self.ended})
+                aborted = {"rule": self._aborted.rule, "at_ns": self._aborted.at_ns} if self._aborted else None
+                update_manifest(self.plan.folder, {"phases": self.phases, "ended": self.ended, "aborted": aborted})
             except RunFolderError as error:  # what was gathered is in the journal all the same
                 self._say({"kind": "note", "text": f"{error.where}: {error.what}"})
         self._say({"kind": "end", "ended": self.ended})

@@ -91,6 +91,26 @@ def judge_rules(texts: Sequence[str], evidence: Evidence) -> list[RuleResult]:
     return results
 
 
+def readable(texts: Sequence[str]) -> list[Rule]:
+    """Those of the rules that can be read."""
+    rules = []
+    for text in texts:
+        try:
+            rules.append(parse(text))
+        except SloError:
+            continue
+    return rules
+
+
+def doubted(result: RuleResult) -> RuleResult:
+    """The same where the generator cannot be believed: its own delay may be what broke a time or a rate, so that is not judged."""
+    if result.verdict is not Verdict.FAIL or result.unit not in ("ms", "/s"):
+        return result
+    note = "; ".join(part for part in (result.note, "generator not to be believed") if part)
+    sentence = f"{result.sentence} The generator cannot be believed, so this is not judged."
+    return msgspec.structs.replace(result, verdict=Verdict.UNKNOWN, note=note, sentence=sentence)
+
+
 def check(rule: Rule, evidence: Evidence) -> RuleResult:
     """What one rule came to."""
     if rule.kind == "percentile":

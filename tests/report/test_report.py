@@ -96,8 +96,10 @@ def test_building_twice_gives_the_same_bytes_and_leaves_nothing_behind(tmp_path:
     assert summary_of(folder) == summary_of(folder)
     assert sorted(path.name for path in folder.iterdir()) == [
         "journal-0.bin",
+        "junit.xml",
         "latency.hlog",
         "manifest.json",
+        "report.md",
         "summary.json",
         "truth.jsonl",
     ]
@@ -372,7 +374,7 @@ def test_the_box_says_what_the_lines_say(tmp_path: Path) -> None:
     assert verdict_box(model, 90) == "\n".join(
         [
             "┏━ ✕ FAIL ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━┓",
-            "┃ Echo p99 was 1,016 ms.                                                                 ┃",
+            "┃ Echo p99 was 1,016 ms. 1 of 3 rules is broken, 1 not judged.                           ┃",
             "┃ `refresh.gap p99.9 < 2 s`: nothing was measured.                                       ┃",
             "┃                                                                                        ┃",
             "┃ ✕ echo.response p99 < 800 ms   1,016 ms   894 – 1,146   n 71,276                       ┃",

@@ -227,13 +227,23 @@ def test_the_web_page_starts_one_run_after_the_other(host: Any) -> None:
     ids=["no scenario", "a target without credentials"],
 )
 def test_what_cannot_be_run_is_said_before_anything_is_opened(
-    host: Any, arguments: tuple[str, ...], scenario: bool, code: int, words: str
+    host: Any, tmp_path: Path, arguments: tuple[str, ...], scenario: bool, code: int, words: str
 ) -> None:
-    one = host("--headless", *arguments, scenario=scenario)
+    alone = tmp_path / "alone.py"  # no scenarios/alone.toml beside it
+    alone.write_text((ROOT / "locustfiles" / "webchat.py").read_text())
+    one = host("--headless", *arguments, scenario=scenario, locustfile=str(alone))
     assert one.end(20) == code, one.said()
     assert words in one.said()
     assert "Traceback" not in one.said()
     assert not one.runs.exists()
+
+
+def test_the_scenario_beside_the_locustfile_is_the_default(host: Any) -> None:
+    one = host("--headless", "-u", "4", "-r", "4", "-t", "7s", scenario=False)
+    assert one.end() == 0, one.said()
+    (summary,) = one.summaries()
+    assert summary["guests"]["peak"] == 4
+    assert unequal(summary) == []
 
 
 def test_a_foreign_host_is_refused(host: Any, tmp_path: Path) -> None:

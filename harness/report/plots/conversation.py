@@ -81,9 +81,19 @@ class _Drawing:
         style = "-" if end is None else "-|>,head_width=.2,head_length=.4"
         dash = (0, (3, 2)) if end is None else "-"
         width = 1.6 if role == "anomaly" else 1.1
-        self.axes.annotate("", head, tail, arrowprops={
-            "arrowstyle": style, "color": hue, "lw": width, "ls": dash, "shrinkA": 0, "shrinkB": 0,
-        })
+        self.axes.annotate(
+            "",
+            head,
+            tail,
+            arrowprops={
+                "arrowstyle": style,
+                "color": hue,
+                "lw": width,
+                "ls": dash,
+                "shrinkA": 0,
+                "shrinkB": 0,
+            },
+        )
         if end is None:
             self.axes.plot(*head, "x", ms=8, mew=2, color=hue)
         self.label(by_guest, start, text, hue, keep=bool(call))
@@ -120,5 +130,3 @@ class _Drawing:
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} s"))
         axis.set_tick_params(length=0)
         other.set_major_locator(FixedLocator([]))
-
-

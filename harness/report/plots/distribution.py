@@ -82,7 +82,9 @@ def _slower(
         least = min(least, 1 / histogram.count)
     axes.set_yscale("log")
     axes.set_ylim(least * 0.7, 1.4)
-    axes.yaxis.set_major_locator(FixedLocator([share for share in (0.5, 0.1, 0.01, 0.001, 1e-4, 1e-5, 1e-6) if share >= least * 0.7]))
+    axes.yaxis.set_major_locator(
+        FixedLocator([share for share in (0.5, 0.1, 0.01, 0.001, 1e-4, 1e-5, 1e-6) if share >= least * 0.7])
+    )
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{share * 100:g} %"))
     heading(sheet, axes, "Share slower than", up=22)

@@ -11,7 +11,9 @@ from harness.report.series import Latency, Quantile, Timeline
 from harness.report.windows import Windows
 
 
-def latency(sheet: Sheet, wide: Latency, narrow: Latency, line: Timeline, windows: Windows, limits: list[tuple[float, str]]) -> None:
+def latency(
+    sheet: Sheet, wide: Latency, narrow: Latency, line: Timeline, windows: Windows, limits: list[tuple[float, str]]
+) -> None:
     """Draw it. `limits` are the rules on this measure: milliseconds and the rule's own words."""
     found = narrow if sheet.narrow else wide
     axes = sheet.axes(34, sheet.height - 26)
@@ -68,7 +70,11 @@ def _lonely(axes, at, values) -> None:  # type: ignore[no-untyped-def]
 
 def _ends(sheet: Sheet, axes, found: Latency, low: float, high: float) -> None:  # type: ignore[no-untyped-def]
     """Names at the right, in the margin beside the plot's end."""
-    names = [(kind[-1].value, text, hue) for kind, text, hue in ((found.p50, "p50", BLUE), (found.p90, "p90", BLUE), (found.p99, "p99", ORANGE)) if kind]
+    names = [
+        (kind[-1].value, text, hue)
+        for kind, text, hue in ((found.p50, "p50", BLUE), (found.p90, "p90", BLUE), (found.p99, "p99", ORANGE))
+        if kind
+    ]
     if not names:
         return
     pixels = axes.get_position().height * sheet.height / np.log(high / low)

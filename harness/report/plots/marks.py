@@ -29,7 +29,9 @@ def backdrop(sheet: Sheet, axes: Axes, line: Timeline, windows: Windows, *, name
     for low, high in line.gaps:
         axes.axvspan(low, high, facecolor="none", edgecolor=MUTED, alpha=0.35, hatch="////", lw=0, zorder=0)
         if gap_words and (high - low) * pixels > 60:
-            word(axes, ((low + high) / 2, 0.5), "no data", coords=axes.get_xaxis_transform(), ha="center", color=MUTED, fontsize=9.5)
+            word(
+                axes, ((low + high) / 2, 0.5), "no data", coords=axes.get_xaxis_transform(), ha="center", color=MUTED, fontsize=9.5
+            )
     for at, _ in line.edges:
         if at > least:
             axes.axvline(at, color=MUTED, lw=0.8, ls=DOTS, zorder=0)
@@ -41,7 +43,10 @@ def phase_words(axes: Axes, line: Timeline, *, narrow: bool) -> None:
     """`ramp` and `drain`, low in their stretches."""
     pixels = axes.get_position().width * (360 if narrow else 880) / max(line.end_s, 1)
     starts = {name: at for at, name in line.edges}
-    spans = [("ramp", starts.get("ramp", 0.0), starts.get("load", 0.0)), ("drain", starts.get("settle", line.end_s), line.measured_s)]
+    spans = [
+        ("ramp", starts.get("ramp", 0.0), starts.get("load", 0.0)),
+        ("drain", starts.get("settle", line.end_s), line.measured_s),
+    ]
     for text, low, high in spans:
         if (high - low) * pixels > 34:
             place = ((low + high) / 2, 1.0)

@@ -98,5 +98,3 @@ def _style(value: str, name: str) -> str:
             what = _short(what.replace("url(#", f"url(#{name}-")) if key != "opacity" else what
             kept.append(f"{key}:{what}")
     return ";".join(kept)
-
-

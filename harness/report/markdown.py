@@ -1,0 +1,151 @@
+"""`report.md`: the run as text that forges and chats render. What others wrote is escaped. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from harness.report.model import HealthLine, Model, Percentiles
+from harness.report.text import clean
+from harness.report.verdict import amount, clock, span
+from harness.verdicts.lattice import RuleResult, Verdict
+
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$@-])")
+_GLYPHS = {Verdict.PASS: "✓", Verdict.FAIL: "✕", Verdict.UNKNOWN: "?"}
+_ORDER = {Verdict.FAIL: 0, Verdict.UNKNOWN: 1, Verdict.PASS: 2}
+_DASH = "–"
+_UNITLESS = ("refused by the system", "journal errors")
+_MAX_FAILURES = 30
+
+
+def report_markdown(model: Model) -> str:
+    """The whole file."""
+    blocks = [
+        *_head(model),
+        *_health(model.health),
+        *_truth(model),
+        *_rules(model.rules),
+        *_latency(model),
+        *_anomalies(model),
+        *_failures(model),
+    ]
+    return "\n\n".join(blocks) + "\n"
+
+
+def escaped(text: str) -> str:
+    """Text as it is, whatever Markdown would make of it."""
+    return _SPECIAL.sub(r"\\\1", clean(text).replace("\n", " "))
+
+
+def code(text: str) -> str:
+    """Text as code, also within a table."""
+    body = clean(text).replace("\n", " ").replace("`", "'").replace("|", "\\|")
+    return f"`{body}`" if body else _DASH
+
+
+def _head(model: Model) -> list[str]:
+    where = "simulated target" if model.simulated else "real target"
+    at = f"{clock(model.at_ns)} long" if model.at_ns is not None else "nothing journalled"
+    reasons = [reason.text for reason in model.reasons]
+    found = model.figures
+    guests = found.guests.peak if found.guests.peak is not None else found.guests.planned
+    lost = found.anomalies["lost"]
+    doubled = sum(anomaly.low for name, anomaly in found.anomalies.items() if name.startswith("duplicated."))
+    facts = [
+        f"{_DASH if guests is None else f'{guests:,}'} guests",
+        f"{found.messages['invoked']:,} messages",
+        f"lost {span(lost.low, lost.high)}",
+        f"duplicated {doubled:,}",
+        f"reordered {found.anomalies['reordered'].low:,}",
+    ]
+    return [
+        f"# {_GLYPHS[model.verdict]} {model.verdict.value}: {escaped(model.scenario or model.id)}",
+        escaped(reasons[0]) if reasons else model.verdict.value,
+        *(["\n".join(f"- {escaped(text)}" for text in reasons[1:])] if reasons[1:] else []),
+        f"{', '.join(facts)}. Exit code {model.exit_code}.",
+        f"Run {code(model.id)}, {escaped(model.started_utc)}, {escaped(', '.join(model.dialects))}, {where}, {at}"
+        + ("." if found.complete else ", **incomplete**."),
+    ]
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]], right: str) -> str:
+    """`right`: for each column `r` or `l`."""
+    rules = ("---:" if side == "r" else "---" for side in right)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, list(rules), *rows))
+
+
+def _health(lines: Sequence[HealthLine]) -> list[str]:
+    rows = []
+    for line in lines:
+        state = "not measured" if line.ok is None else "ok" if line.ok else "over" if line.decides else "warns"
+        limit = _quantity(line, line.limit)
+        if line.default is not None:
+            limit += f" (default {_quantity(line, line.default)})"
+        rows.append([escaped(line.name), state, _quantity(line, line.value), limit, "yes" if line.decides else "no"])
+    return ["## Can it be believed?", _table(["sign", "state", "value", "limit", "decides"], rows, "llrrl")]
+
+
+def _quantity(line: HealthLine, value: float | None) -> str:
+    if value is not None and not line.unit and line.name not in _UNITLESS:
+        return f"{amount(100 * value, '%')}"
+    return amount(value, line.unit)
+
+
+def _truth(model: Model) -> list[str]:
+    if not model.simulated:
+        return ["## Truth", "A real target: there is no truth to compare with."]
+    rows = []
+    for row in sorted(model.truth, key=lambda row: (row.equal is not False, row.equal is not None)):
+        equal = "not compared" if row.equal is None else "✓" if row.equal else "✕"
+        expected = _DASH if row.expected is None else f"{row.expected:,}"
+        ids = ", ".join(code(name) for name in row.ids) if row.equal is False else ""
+        rows.append([equal, escaped(row.name), expected, span(row.low, row.high), ids])
+    note = [escaped(model.truth_detail)] if model.truth_detail else []
+    return ["## Truth", *note, _table(["equal", "what", "truth", "measured", "ids that differ"], rows, "llrrl")]
+
+
+def _rules(rules: Sequence[RuleResult]) -> list[str]:
+    if not rules:
+        return ["## Rules", "No rule was asked for."]
+    rows = []
+    for rule in sorted(rules, key=lambda rule: _ORDER[rule.verdict]):
+        seen = rule.observed
+        known = seen.low is not None or seen.high is not None
+        interval = f"{amount(seen.low, '')} – {amount(seen.high, rule.unit)}" if known else _DASH
+        samples = _DASH if rule.samples is None else f"{rule.samples:,}"
+        word = f"{_GLYPHS[rule.verdict]} {rule.verdict.value}"
+        rows.append([word, code(rule.rule), amount(seen.value, rule.unit), interval, samples, escaped(rule.note)])
+    return ["## Rules", _table(["verdict", "rule", "observed", "95 % interval", "samples", "note"], rows, "llrrrl")]
+
+
+def _latency(model: Model) -> list[str]:
+    rows = []
+    for measure, outcomes in model.figures.measures.items():
+        for outcome, kinds in outcomes.items():
+            rows += [[escaped(measure), outcome, kind, *_cells(found)] for kind, found in kinds.items()]
+    if not rows:
+        return ["## Latency", "Nothing was timed."]
+    head = ["measure", "outcome", "from", "n", "p50", "p90", "p95", "p99", "p99.9", "longest"]
+    note = "Milliseconds. `response` counts from the instant at which it was meant to begin, `service` from the actual one."
+    return ["## Latency", note, _table(head, rows, "lll" + 7 * "r")]
+
+
+def _cells(found: Percentiles) -> list[str]:
+    values = (found.p50_ms, found.p90_ms, found.p95_ms, found.p99_ms, found.p999_ms, found.max_ms)
+    return [f"{found.n:,}", *(amount(value, "") for value in values)]
+
+
+def _anomalies(model: Model) -> list[str]:
+    rows = []
+    for name, anomaly in model.figures.anomalies.items():
+        rows.append([escaped(name), span(anomaly.low, anomaly.high), ", ".join(code(one) for one in anomaly.ids[:3])])
+    return ["## Order, duplication, loss", _table(["what", "number", "examples"], rows, "lrl")]
+
+
+def _failures(model: Model) -> list[str]:
+    causes = sorted(model.figures.failures.items(), key=lambda item: (-item[1], item[0]))
+    if not causes:
+        return ["## Failures", "None."]
+    whole = sum(model.figures.failures.values())
+    rows = [[escaped(cause), f"{number:,}", f"{100 * number / whole:.1f} %"] for cause, number in causes[:_MAX_FAILURES]]
+    return ["## Failures", _table(["cause", "number", "share"], rows, "lrr")]
