@@ -43,7 +43,7 @@ REPORT_COMMAND = (sys.executable, "-m", "harness.cli.main", "report")
 LOAD_LOG = "load.log"
 _GRACE_S = 60.0
 """Beyond everything that is planned: how long the load child may take before it is ended from outside."""
-_SECOND_SIGNAL_S = 5.0
+_SECOND_SIGNAL_S = 3.0
 _REPORT_S = 900.0
 _VERDICTS = frozenset(ExitCode) - {ExitCode.USAGE, ExitCode.UNREACHABLE, ExitCode.NOT_AUTHORISED}
 _BEFORE_LOAD = (ExitCode.USAGE, ExitCode.UNREACHABLE, ExitCode.NOT_AUTHORISED)
@@ -327,7 +327,7 @@ class _Run:
             self._watch(child, progress)
         finally:
             self.signals.child = None
-            status = stop(child)
+            status = stop(child, gentle_s=2.0, firm_s=0.5) if self.signals.count > 1 else stop(child)
         return status
 
     def _watch(self, child: Child, progress: Progress) -> None:

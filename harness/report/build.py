@@ -8,6 +8,7 @@ The same folder gives the same bytes, whenever and wherever it is built.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ from harness.report.latency import write_latencies
 from harness.report.markdown import report_markdown
 from harness.report.model import Figures, HealthLine, Model
 from harness.report.summary import summary_json
+from harness.report.text import clean
 from harness.report.truth import TruthRow, join, load_truth, uncompared
 from harness.report.verdict import Facts, judge
 from harness.runs.folder import SUMMARY, free_reserve, read_manifest
@@ -30,6 +32,7 @@ from harness.verdicts.lattice import RuleResult
 
 TRUTH = "truth.jsonl"
 HLOG = "latency.hlog"
+PAGE = "report.html"
 JUNIT = "junit.xml"
 MARKDOWN = "report.md"
 
@@ -88,9 +91,24 @@ def build_report(folder: Path, *, verdicts: Sequence[RuleResult] | None = None) 
         out.write(junit_xml(model))
     with _replacing(folder / MARKDOWN) as out:
         out.write(report_markdown(model))
+    _write_page(folder, model)
     with _replacing(folder / SUMMARY) as out:  # last: where it is, the others are
         out.write(summary_json(model).decode())
     return model
+
+
+def _write_page(folder: Path, model: Model) -> None:
+    """`report.html`. A picture that cannot be drawn must not cost the verdict: without the page, a word on stderr."""
+    try:
+        from harness.report.html import render  # matplotlib and pandas: the load process must never load them
+
+        page = render(model, folder)
+    except Exception as error:
+        (folder / PAGE).unlink(missing_ok=True)  # an old one would be of another build
+        sys.stderr.write(f"guestswarm: {PAGE} could not be made ({type(error).__name__}: {clean(str(error))[:200]})\n")
+        return
+    with _replacing(folder / PAGE) as out:
+        out.write(page)
 
 
 def _judged(
@@ -150,9 +168,9 @@ def _truth(path: Path, measured: Measured) -> tuple[list[TruthRow], str, str]:
     if measured.identities is None:
         why = "op rows were not all kept" if measured.first_ns >= 0 else "the journal holds nothing"
         return uncompared(None), "rows", why
-    if measured.damage.any:  # what the journal has lost would look like a fault of the harness
-        return uncompared(measured.identities), "rows", "the journal is not whole"
     truth = load_truth(path, blind=measured.identities.blind)
+    if truth.state == "sealed" and measured.damage.any:  # what the journal has lost would look like a fault of the harness
+        return uncompared(measured.identities), "journal", "the journal is not whole"
     return join(measured.identities, truth), truth.state, truth.detail
 
 

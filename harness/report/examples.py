@@ -16,7 +16,7 @@ from harness.core import ops
 from harness.journal.reader import JournalReader
 from harness.journal.records import Interval
 from harness.report.fold import Measured
-from harness.report.wording import clock, many, ms, shown
+from harness.report.wording import capital, clock, many, ms, shown
 
 KINDS: tuple[tuple[str, str], ...] = (
     ("lost.definite", "Lost"),
@@ -83,6 +83,8 @@ class Example:
     arrows: list[Arrow]
     sockets: list[Socket]
     calls: list[str]
+    notes: list[str]
+    """What is known beyond the picture."""
     omitted: int = 0
     """Messages in the window that are left out."""
 
@@ -240,7 +242,19 @@ def _tell(one: _Candidate, title: str, start_ns: int, offset: int | None) -> Exa
         for row in story.connections
         if row.ended_ns > begin and row.opened_ns < begin + length * _S
     ]
-    return Example(one.kind, title, one.ref, one.label, (begin - start_ns) / _S, length, kept, sockets, calls, omitted)
+    return Example(
+        one.kind,
+        title,
+        one.ref,
+        one.label,
+        (begin - start_ns) / _S,
+        length,
+        kept,
+        sockets,
+        calls,
+        _end_words(story),
+        omitted,
+    )
 
 
 def _most_telling(arrows: list[Arrow]) -> list[Arrow]:
@@ -284,7 +298,6 @@ def _arrows(story: _Story, low: int, high: int) -> tuple[list[Arrow], list[str]]
     for at, order, row in sorted(events, key=lambda event: (event[0], event[1])):
         if low <= at <= high:
             arrows.append(_arrow(story, calls, at, order, row, low))
-    calls.texts += _end_words(story)
     return arrows, calls.texts
 
 
@@ -341,7 +354,8 @@ def _push(story: _Story, calls: _Calls, at: int, row: ops.Arrived, low: int) -> 
         where = f"socket {row.epoch}" if row.epoch else "a poll"
         first = story.mine[0]
         if row is first:
-            call = calls.add(f"{story.at(at)} {_name(one).capitalize()} arrives ({where}).{_after(story, row)}")
+            comes = "comes back" if row.direction == "g" else "arrives"
+            call = calls.add(f"{story.at(at)} {capital(_name(one))} {comes} ({where}).{_after(story, row)}")
             role = "anomaly" if one.kind in ("reordered", "late", "unexpected", "after_end", "aborted") else role
         else:
             stored = "the same stored message" if row.mid == first.mid else "stored a second time, under another name"

@@ -36,6 +36,7 @@ TRUTH = "truth.jsonl"
 _TEMPLATES = Path(__file__).parent / "templates"
 _EXAMPLES_BYTES = 260_000
 """Pictures of conversations beyond this are left out; their words stay."""
+_MAX_TEXT = 2_000
 _GRAVITY = {Verdict.FAIL: 0, Verdict.UNKNOWN: 1, Verdict.PASS: 2}
 _GLYPHS = {"PASS": "✓", "FAIL": "✕", "UNKNOWN": "?", "ok": "✓", "over": "✕", "warns": "!", "unmeasured": "–"}
 _NEEDS = {"p50": 20, "p90": 100, "p95": 200, "p99": 1_000, "p99.9": 10_000}
@@ -48,11 +49,21 @@ def render(model: Model, folder: Path) -> str:
 
 def _environment() -> Environment:
     env = Environment(
-        loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_readable,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     env.filters.update(shown=wording.shown, count=wording.count, ms=wording.ms, capital=wording.capital)
     env.globals.update(glyphs=_GLYPHS)
     return env
+
+
+def _readable(value: Any) -> Any:
+    """The last net under every text that goes into the page: nothing in it may control, reorder, or run on."""
+    return wording.shown(value, _MAX_TEXT) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _context(model: Model, folder: Path) -> dict[str, Any]:
@@ -250,14 +261,16 @@ def _latencies(model: Model, names: list[str], line: Timeline | None, windows: W
             wide=290,
             narrow=480,
         )
-        found.append({
-            "measure": measure,
-            "words": words,
-            "time": over_time,
-            "spread": spread,
-            "points": _points(response),
-            "both": service is not None,
-        })
+        found.append(
+            {
+                "measure": measure,
+                "words": words,
+                "time": over_time,
+                "spread": spread,
+                "points": _points(response),
+                "both": service is not None,
+            }
+        )
     return found
 
 
@@ -274,7 +287,9 @@ def _points(histogram: Histogram) -> list[dict[str, str]]:
         if value is None:
             found.append({"name": name, "value": wording.DASH, "interval": f"needs {needed:,} samples, has {histogram.count:,}"})
         else:
-            found.append({"name": name, "value": wording.ms(value[0]), "interval": f"{wording.ms(value[1])} – {wording.ms(value[2])}"})
+            found.append(
+                {"name": name, "value": wording.ms(value[0]), "interval": f"{wording.ms(value[1])} – {wording.ms(value[2])}"}
+            )
     return found
 
 
@@ -302,7 +317,9 @@ def _load(model: Model, line: Timeline | None, windows: Windows) -> Markup | Non
     if line is None:
         return None
     points, planned = model.measured.series, model.figures.guests.planned
-    return picture("c", sentences.load_words(model), lambda sheet: draw_load(sheet, points, line, windows, planned), wide=430, narrow=440)
+    return picture(
+        "c", sentences.load_words(model), lambda sheet: draw_load(sheet, points, line, windows, planned), wide=430, narrow=440
+    )
 
 
 def _guests(model: Model) -> list[tuple[str, str]]:
@@ -324,25 +341,29 @@ def _order(model: Model) -> list[dict[str, str]]:
     measured, sent = model.measured, model.figures.messages
     rows = []
     for direction, name in ((GUEST, "guest to agent"), (AGENT, "agent to guest")):
-        copies = {kind: measured.count(f"copies|{direction}|dup_{kind}") for kind in ("same_connection", "cross_connection", "resend")}
+        copies = {
+            kind: measured.count(f"copies|{direction}|dup_{kind}") for kind in ("same_connection", "cross_connection", "resend")
+        }
         lost = measured.count(f"lost.definite|{direction}") + (measured.count("unlisted|g") if direction == GUEST else 0)
         possible = lost + measured.count(f"lost.unread|{direction}")
         guest = direction == GUEST
-        rows.append({
-            "name": name,
-            "sent": wording.count(sent["invoked"]) if guest else wording.DASH,
-            "confirmed": wording.count(sent["ok"]) if guest else wording.DASH,
-            "failed": wording.count(sent["fail"]) if guest else wording.DASH,
-            "unknown": wording.count(sent["info"]) if guest else wording.DASH,
-            "arrived": wording.count(measured.count(f"push.messages|{direction}")),
-            "same": wording.count(copies["same_connection"]),
-            "cross": wording.count(copies["cross_connection"]),
-            "resend": wording.count(copies["resend"]),
-            "reordered": wording.count(measured.count(f"reordered|{direction}")),
-            "late": wording.count(measured.count(f"late|{direction}")),
-            "lost": wording.span(lost, possible),
-            "recovered": wording.count(measured.count("recovered|g")) if guest else wording.DASH,
-        })
+        rows.append(
+            {
+                "name": name,
+                "sent": wording.count(sent["invoked"]) if guest else wording.DASH,
+                "confirmed": wording.count(sent["ok"]) if guest else wording.DASH,
+                "failed": wording.count(sent["fail"]) if guest else wording.DASH,
+                "unknown": wording.count(sent["info"]) if guest else wording.DASH,
+                "arrived": wording.count(measured.count(f"push.messages|{direction}")),
+                "same": wording.count(copies["same_connection"]),
+                "cross": wording.count(copies["cross_connection"]),
+                "resend": wording.count(copies["resend"]),
+                "reordered": wording.count(measured.count(f"reordered|{direction}")),
+                "late": wording.count(measured.count(f"late|{direction}")),
+                "lost": wording.span(lost, possible),
+                "recovered": wording.count(measured.count("recovered|g")) if guest else wording.DASH,
+            }
+        )
     return rows
 
 
@@ -350,7 +371,9 @@ def _anomalies(model: Model, line: Timeline | None, windows: Windows) -> Markup 
     if line is None:
         return None
     points = model.measured.series
-    return picture("d", sentences.order_words(model), lambda sheet: draw_anomalies(sheet, points, line, windows), wide=330, narrow=380)
+    return picture(
+        "d", sentences.order_words(model), lambda sheet: draw_anomalies(sheet, points, line, windows), wide=330, narrow=380
+    )
 
 
 _OTHER = {
@@ -364,7 +387,10 @@ _OTHER = {
 
 
 def _other(model: Model) -> list[tuple[str, str]]:
-    return [(words, wording.span(model.figures.anomalies[name].low, model.figures.anomalies[name].high)) for name, words in _OTHER.items()]
+    return [
+        (words, wording.span(model.figures.anomalies[name].low, model.figures.anomalies[name].high))
+        for name, words in _OTHER.items()
+    ]
 
 
 def _failures(model: Model) -> list[dict[str, Any]]:
@@ -382,7 +408,9 @@ def _failures(model: Model) -> list[dict[str, Any]]:
             "share": wording.percent(number, total),
             "bar": round(100 * number / max(causes[0][1], 1), 1),
             "where": wording.shown(
-                ", ".join(f"{measure} {n:,}" for measure, n in sorted(where.get(cause, {}).items(), key=lambda one: (-one[1], one[0]))[:4])
+                ", ".join(
+                    f"{measure} {n:,}" for measure, n in sorted(where.get(cause, {}).items(), key=lambda one: (-one[1], one[0]))[:4]
+                )
             ),
         }
         for cause, number in causes[:60]
@@ -405,7 +433,7 @@ def _drawn(told: list[Example]) -> list[dict[str, Any]]:
         height = min(140 + int(one.length_s * 44), 620)
         drawing: Markup | None = picture(
             name,
-            f"{one.title}: {' '.join(one.calls)}",
+            f"{one.title}: {' '.join([*one.calls, *one.notes])}",
             lambda sheet, example=one: draw_conversation(sheet, example),  # type: ignore[misc]
             wide=230,
             narrow=height,
@@ -413,15 +441,18 @@ def _drawn(told: list[Example]) -> list[dict[str, Any]]:
         spent += len(drawing or "")
         if spent > _EXAMPLES_BYTES:
             drawing = None
-        found.append({
-            "title": one.title,
-            "ref": wording.shown(one.ref),
-            "label": wording.shown(one.label),
-            "at": wording.clock(one.begin_s),
-            "picture": drawing,
-            "calls": one.calls,
-            "omitted": one.omitted,
-        })
+        found.append(
+            {
+                "title": one.title,
+                "ref": wording.shown(one.ref),
+                "label": wording.shown(one.label),
+                "at": wording.clock(one.begin_s),
+                "picture": drawing,
+                "calls": one.calls,
+                "notes": one.notes,
+                "omitted": one.omitted,
+            }
+        )
     return found
 
 
@@ -431,7 +462,9 @@ def _table(manifest: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def _pairs(table: Mapping[str, Any]) -> str:
-    return wording.shown(", ".join(f"{wording.shown(k, 40)} {wording.shown(v, 60)}" for k, v in sorted(table.items(), key=str)), 600)
+    return wording.shown(
+        ", ".join(f"{wording.shown(k, 40)} {wording.shown(v, 60)}" for k, v in sorted(table.items(), key=str)), 600
+    )
 
 
 def _about(model: Model, files: list[Path], folder: Path) -> list[tuple[str, str]]:
@@ -448,7 +481,12 @@ def _about(model: Model, files: list[Path], folder: Path) -> list[tuple[str, str
         ("run", wording.shown(model.id)),
         ("seed", wording.shown(manifest.get("seed", wording.DASH))),
         ("dialects", wording.shown(", ".join(shares), 200) or wording.DASH),
-        ("target", "embedded simulator on loopback" if model.simulated else wording.shown(manifest.get("target") or "a real one, see the scenario")),
+        (
+            "target",
+            "embedded simulator on loopback"
+            if model.simulated
+            else wording.shown(manifest.get("target") or "a real one, see the scenario"),
+        ),
         ("authorisation", _pairs(approved) if approved else "none needed: loopback" if model.simulated else "none on record"),
         ("planned", _plan(plan)),
         ("how it ended", wording.shown(manifest.get("ended") or "it did not get to say")),

@@ -60,7 +60,9 @@ def health_words(model: Model) -> str:
         f": 99 % of messages left within {ms(delay.value)} of their intended instant (limit {ms(delay.limit)})" if delay else ""
     )
     warned = [line for line in judged if not line.ok]
-    return f"{first}." + (f" One sign warns: {_over(warned[0])}." if len(warned) == 1 else f" {len(warned)} signs warn." if warned else "")
+    return f"{first}." + (
+        f" One sign warns: {_over(warned[0])}." if len(warned) == 1 else f" {len(warned)} signs warn." if warned else ""
+    )
 
 
 def _over(line: HealthLine) -> str:
@@ -96,7 +98,7 @@ def truth_words(model: Model) -> str:
     wrong = [row for row in compared if not row.equal]
     if not wrong:
         return f"Truth and measurement agree, id by id, in all {len(compared)} rows."
-    names = listed([f"“{row.name}”" for row in wrong[:3]]) + (f" and {len(wrong) - 3} more" if len(wrong) > 3 else "")
+    names = listed([f"“{shown(row.name, 60)}”" for row in wrong[:3]]) + (f" and {len(wrong) - 3} more" if len(wrong) > 3 else "")
     return f"Truth and measurement disagree in {len(wrong)} of {len(compared)} rows: {names}. This is a fault of guestswarm."
 
 
@@ -124,7 +126,10 @@ def latency_words(model: Model, measure: str) -> str:
     if found.p50_ms is None:
         return f"{capital(measure)} has {many(found.n, 'sample')}, too few for a percentile (20 are needed)."
     text = f"Half of all {measure} samples took less than {ms(found.p50_ms)}"
-    tail = next(((name, value) for name, value in (("99", found.p99_ms), ("95", found.p95_ms), ("90", found.p90_ms)) if value is not None), None)
+    tail = next(
+        ((name, value) for name, value in (("99", found.p99_ms), ("95", found.p95_ms), ("90", found.p90_ms)) if value is not None),
+        None,
+    )
     if tail is not None:
         text += f", {tail[0]} % less than {ms(tail[1])}"
     text += f" ({found.n:,} samples)"
@@ -145,7 +150,9 @@ def load_words(model: Model) -> str:
     bad = sent["fail"] + sent["info"]
     if not sent["invoked"]:
         return text + "."
-    return text + (f"; {bad:,} of them ({percent(bad, sent['invoked'])}) failed or have no known outcome." if bad else "; none of them failed.")
+    return text + (
+        f"; {bad:,} of them ({percent(bad, sent['invoked'])}) failed or have no known outcome." if bad else "; none of them failed."
+    )
 
 
 def order_words(model: Model) -> str:
@@ -169,7 +176,8 @@ def failures_words(model: Model) -> str:
     name, number = causes[0]
     if len(causes) == 1:
         return f"{many(total, 'operation')} did not end well, all by “{shown(name)}”."
-    return f"{many(total, 'operation')} did not end well; the most frequent cause is “{shown(name)}” with {number:,} ({percent(number, total)})."
+    share = percent(number, total)
+    return f"{many(total, 'operation')} did not end well; the most frequent cause is “{shown(name)}” with {number:,} ({share})."
 
 
 def examples_words(found: Sequence[Example], model: Model) -> str:
@@ -179,14 +187,20 @@ def examples_words(found: Sequence[Example], model: Model) -> str:
         occurred = any(anomaly.high for anomaly in model.figures.anomalies.values())
         if occurred and kept != "all":
             return "Anomalies occurred, but the rows of their conversations were not kept, so none can be shown."
-        return "Anomalies occurred, but none can be shown from its rows." if occurred else "No anomaly occurred, so there is none to show."
+        return (
+            "Anomalies occurred, but none can be shown from its rows."
+            if occurred
+            else "No anomaly occurred, so there is none to show."
+        )
     return f"{capital(many(len(found), 'kind'))} of anomaly occurred; here is one conversation of each."
 
 
 def faults_words(windows: Windows, letters: Sequence[str]) -> str:
     """The caption's key to the shades."""
     parts = [f"{letter} {name.replace('_', ' ')}" for letter, (_, _, name) in zip(letters, windows.spells, strict=True)]
-    text = f"Grey: the simulator was told to misbehave ({', '.join(parts[:12])}{', …' if len(parts) > 12 else ''})." if parts else ""
+    text = (
+        f"Grey: the simulator was told to misbehave ({', '.join(parts[:12])}{', …' if len(parts) > 12 else ''})." if parts else ""
+    )
     if windows.throughout:
         names = listed([name.replace("_", " ") for name in windows.throughout])
         text += f"{' ' if text else ''}All the time: {names}."

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -264,9 +265,7 @@ def counts_over_time(points: Sequence[Point], line: Timeline, step: int, groups:
     """Sums of counters in each bin; NaN in gaps. A counter that ends in a bar stands for its family."""
     bins = max(math.ceil(line.end_s / step), 1)
     table = np.zeros((bins, len(groups)))
-    spans = {
-        name: max(later.at_ns - earlier.at_ns, 1) for name, (earlier, later) in enumerate(zip(points, points[1:], strict=False))
-    }
+    spans = {number: max(later.at_ns - earlier.at_ns, 1) for number, (earlier, later) in enumerate(pairwise(points))}
     for number, point in enumerate(points):
         half = min(spans.get(number - 1, _S), _S) // 2  # points stand at the ends of intervals: count them at their middle
         cell = min(max(point.at_ns - half - line.start_ns, 0) // _S // step, bins - 1)

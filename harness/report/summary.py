@@ -37,7 +37,10 @@ class HealthCell(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Rule(msgspec.Struct, forbid_unknown_fields=True):
-    """One rule and what it came to."""
+    """One rule and what it came to. Times are in milliseconds, shares in percent, the rest as the rule counts it.
+
+    `low` and `high`: the 95 % interval of a percentile or a rate, the bounds of a count, or the bracket that left it open.
+    """
 
     rule: str
     observed: float | None

@@ -10,6 +10,7 @@ from harness.errors import ExitCode
 from harness.report.fold import Damage
 from harness.report.model import Figures, HealthLine, Reason
 from harness.report.truth import TruthRow
+from harness.verdicts.check import HELD, UNTIL_THEN
 from harness.verdicts.lattice import RuleResult, Verdict, compose
 
 MISMATCH = "harness_mismatch"
@@ -46,6 +47,8 @@ def judge(facts: Facts) -> tuple[Verdict, int, list[Reason]]:
         *_unjudged_rules(facts.rules),
         *_truth_missing(facts),
     ]
+    if unknown and unknown[0].code != "rule_unknown":
+        unknown[0].text += _until_then(facts.rules)
     reasons = [*mismatches, *_broken(facts.rules, broken), *unknown]
     if mismatches:
         verdict = Verdict.UNKNOWN
@@ -193,14 +196,26 @@ def _broken(rules: Sequence[RuleResult], broken: Sequence[RuleResult]) -> list[R
 
 
 def _unjudged_rules(rules: Sequence[RuleResult]) -> list[Reason]:
-    return [Reason("rule_unknown", _sentence(rule)) for rule in rules if rule.verdict is Verdict.UNKNOWN]
+    open_rules = [rule for rule in rules if rule.verdict is Verdict.UNKNOWN and not rule.note.startswith(UNTIL_THEN)]
+    return [Reason("rule_unknown", _sentence(rule)) for rule in open_rules]
+
+
+def _until_then(rules: Sequence[RuleResult]) -> str:
+    """How the rules stood when a run ended before its time; they have no reasons of their own for that."""
+    cut = [rule for rule in rules if rule.note.startswith(UNTIL_THEN)]
+    held = sum(rule.note == HELD for rule in cut)
+    if not cut:
+        return ""
+    if held == len(cut) == len(rules):
+        return " Until then the rule held." if held == 1 else f" Until then all {held} rules held."
+    return f" Until then {held} of {len(rules)} rules held."
 
 
 def _truth_missing(facts: Facts) -> list[Reason]:
     """No truth is no reason for doubt where rules were judged, unless the truth was spoilt."""
     if facts.truth_state == "broken":
         return [Reason("truth_broken", f"The simulator's truth cannot be used: {facts.truth_detail}.")]
-    if facts.rules or _compared(facts.truth) or facts.damage.any:  # a damaged journal has its own reason
+    if facts.rules or _compared(facts.truth) or facts.truth_state == "journal":  # a damaged journal has its own reason
         return []
     if facts.simulated:
         why = f": {facts.truth_detail}" if facts.truth_detail else ""

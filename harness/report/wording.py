@@ -40,8 +40,8 @@ def ms(value: float | None, *, short: bool = False) -> str:
     if value is None:
         return DASH
     if value >= 1000:
-        return f"{value / 1000:g} s" if short else f"{digits(value / 1000)} s"
-    return f"{value:g} ms" if short else f"{digits(value)} ms"
+        return f"{value / 1000:g}\u00a0s" if short else f"{digits(value / 1000)}\u00a0s"
+    return f"{value:g}\u00a0ms" if short else f"{digits(value)}\u00a0ms"
 
 
 def digits(value: float) -> str:
@@ -73,10 +73,10 @@ def percent(part: float, whole: float) -> str:
         return DASH
     share = 100 * part / whole
     if share == 0:
-        return "0 %"
+        return "0\u00a0%"
     if share < 0.01:
-        return "< 0.01 %"
-    return f"{share:.2g} %" if share < 10 else f"{share:.0f} %"
+        return "< 0.01\u00a0%"
+    return f"{share:.2g}\u00a0%" if share < 10 else f"{share:.0f}\u00a0%"
 
 
 def many(number: int, one: str, more: str = "") -> str:

@@ -25,6 +25,9 @@ JUDGED_BEYOND = 100
 """With so many beyond it, a percentile is judged as it is; with fewer only if its whole interval is on one side of the limit."""
 NARROW, WIDE = 0.10, 0.30
 """Width of the bracket around a percentile: valid up to the first; up to the second if both ends give the same verdict."""
+UNTIL_THEN = "until then"
+HELD, BROKEN = f"{UNTIL_THEN} it held", f"{UNTIL_THEN} it was broken"
+"""Notes of rules that are not judged since the run did not finish."""
 _BOTH = ("g", "a")
 _COPIES = ("same_connection", "cross_connection", "resend")
 
@@ -136,12 +139,12 @@ def broken_for_good(rule: Rule, result: RuleResult) -> bool:
 def _so_far(rule: Rule, result: RuleResult) -> RuleResult:
     if broken_for_good(rule, result) or result.verdict is Verdict.UNKNOWN:
         return result
-    held = "held" if result.verdict is Verdict.PASS else "was broken"
+    note = HELD if result.verdict is Verdict.PASS else BROKEN
     return msgspec.structs.replace(
         result,
         verdict=Verdict.UNKNOWN,
-        sentence=f"The run did not finish, so `{rule.show()}` was not judged; until then it {held}.",
-        note=f"until then it {held}",
+        sentence=f"The run did not finish, so `{rule.show()}` was not judged; {note}.",
+        note=note,
     )
 
 
@@ -367,7 +370,11 @@ def _result(rule: Rule, verdict: Verdict, observed: Bound, unit: str, n: int | N
     sentence = f"{_capital(_name(rule))} was {seen}; the rule asks for {rule.asks()}."
     if rule.kind == "count":
         sentence = f"{_capital(_SUBJECTS.get(rule.subject, rule.subject))}: {seen}; the rule asks for {rule.asks()}."
-    return RuleResult(rule.show(), verdict, observed, unit, n, sentence, note, _limit_of(rule), rule.what())
+    return RuleResult(rule.show(), verdict, _rounded(observed), unit, n, sentence, note, _limit_of(rule), rule.what())
+
+
+def _rounded(bound: Bound) -> Bound:
+    return Bound(*(None if end is None else round(end, 6) for end in (bound.value, bound.low, bound.high)))
 
 
 def _no_samples(rule: Rule) -> RuleResult:

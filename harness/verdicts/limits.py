@@ -46,7 +46,8 @@ def read_limits(table: Mapping[str, Any]) -> tuple[dict[str, float], list[LimitE
     errors = []
     for key, value in table.items():
         try:
-            found[_name(key)] = _value(key, value)
+            name = _name(key)
+            found[name] = _value(name, key, value)
         except LimitError as error:
             errors.append(error)
     return found, errors
@@ -60,8 +61,7 @@ def _name(key: str) -> str:
     raise LimitError(key, f"unknown limit; {hint}")
 
 
-def _value(key: str, value: Any) -> float:
-    name = WRITTEN[key]
+def _value(name: str, key: str, value: Any) -> float:
     number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if name.endswith("_ms"):
         try:

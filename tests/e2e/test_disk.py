@@ -62,7 +62,7 @@ def test_a_folder_that_may_not_be_written(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("disk", ["96m"], indirect=True)
 def test_a_disk_that_fills_up_ends_the_run_with_what_was_gathered(disk: Path) -> None:
-    with Run(disk, "-t", "60s", "--set", "load.loss_wait=3s") as run:
+    with Run(disk, "-t", "60s") as run:
         run.until_loaded()
         with (disk / "ballast").open("wb", buffering=0) as ballast:
             for size in (1 << 20, 1 << 10):

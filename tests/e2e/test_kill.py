@@ -42,7 +42,7 @@ def test_nothing_outlives_the_parent_and_the_report_can_be_rebuilt(tmp_path: Pat
         assert summary["guests"]["failed"] is None
         assert summary["measures"]["ack"]["ok"]["service"]["n"] > 0
         measured = fold(journals(run.folder))
-        assert killed_ns - measured.last_ns < measured.interval_ns + 300_000_000  # the interval that was open, and no more
+        assert killed_ns - measured.last_ns < measured.interval_ns + 500_000_000  # the interval that was open, and no more
         first = (run.folder / "summary.json").read_bytes()
         call("report", run.folder, "--runs", run.runs)
         assert (run.folder / "summary.json").read_bytes() == first

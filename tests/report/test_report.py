@@ -99,6 +99,8 @@ def test_building_twice_gives_the_same_bytes_and_leaves_nothing_behind(tmp_path:
         "junit.xml",
         "latency.hlog",
         "manifest.json",
+        "report.html",
+        "report.html",
         "report.md",
         "summary.json",
         "truth.jsonl",
@@ -198,7 +200,8 @@ def test_a_late_generator_makes_rules_unknown_and_without_rules_only_warns(tmp_p
     folder = write_run(tmp_path, party(), health={"send_delay_p99_ms": -1})
     model = build_model(folder, verdicts=[RuleResult("x", Verdict.PASS)])
     assert (model.verdict, codes(model)) == (Verdict.UNKNOWN, ["generator"])
-    assert model.reasons[0].text == "The generator cannot be believed: send delay p99 was 0 ms, the limit is -1 ms."
+    said = "The generator cannot be believed: send delay p99 was 0 ms, the limit is -1 ms."
+    assert model.reasons[0].text == f"{said} The rule would have held."
     model = build_model(folder)
     assert model.verdict is Verdict.PASS
     assert [(line.name, line.ok) for line in model.health if line.value is not None] == [

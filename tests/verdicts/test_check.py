@@ -252,7 +252,7 @@ def test_a_percentile_ends_the_run_once_it_was_broken_for_longer_than_the_grace(
 
 
 def test_a_percentile_that_recovers_does_not() -> None:
-    watch = RuleWatch(["echo p50 < 100 ms"], grace_ns=3 * S, abort=True)
+    watch = RuleWatch(["echo p50 < 100 ms"], grace_ns=6 * S, abort=True)
     for n in range(3):
         assert watch.take(interval(n, echo_ms=200)) is None
     for n in range(3, 8):

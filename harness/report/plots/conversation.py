@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter
 
 from harness.report.examples import Example
 from harness.report.plots.style import BLUE, GREY, INK, MUTED, ORANGE, PAPER, TEAL, Sheet, word
+from harness.report.wording import shown
 
 _HUES = {"plain": INK, "echo": GREY, "anomaly": ORANGE, "repair": TEAL}
 _STEPS = (0.1, 0.2, 0.5, 1, 2, 5)
@@ -24,13 +26,14 @@ class _Drawing:
         self.length = example.length_s
         self.axes = sheet.axes(30, sheet.height - 16, 46, 34) if self.down else sheet.axes(46, sheet.height - 44, 70, 20)
         self.pixels = (sheet.height - 46 if self.down else sheet.width - 90) / self.length
+        self.called: list[float] = []
         self.taken: dict[tuple[bool, int], float] = {}
 
     def at(self, seconds: float, lane: float) -> tuple[float, float]:
         """A point: `lane` 0 is the guest's line, 1 the server's."""
         return (lane, seconds) if self.down else (seconds, 1 - lane)
 
-    def line(self, low: float, high: float, lane: float, **style: object) -> None:
+    def line(self, low: float, high: float, lane: float, **style: Any) -> None:
         (x0, y0), (x1, y1) = self.at(low, lane), self.at(high, lane)
         self.axes.plot((x0, x1), (y0, y1), **style)
 
@@ -44,7 +47,7 @@ class _Drawing:
         else:
             axes.set_xlim(0, self.length)
             axes.set_ylim(-0.16, 1.2)
-        for lane, name in ((0, f"guest {self.example.label}"[:18]), (1, "server")):
+        for lane, name in ((0, shown(f"guest {self.example.label}", 18)), (1, "server")):
             self.line(0, self.length, lane, color=MUTED, lw=1)
             place = self.at(0, lane)
             by, ha = ((0, 12), "center") if self.down else ((-8, 0), "right")
@@ -65,7 +68,7 @@ class _Drawing:
             last = socket.high_s
             start = socket.low_s * self.pixels
             if start >= free:
-                by = (-10, -2) if self.down else (2, 26)
+                by = (-38, -2) if self.down else (2, 26)
                 turn = {"rotation": 90, "ha": "center", "va": "top"} if self.down else {"ha": "left", "va": "bottom"}
                 word(self.axes, self.at(socket.low_s, -0.05), f"socket {socket.epoch}", by=by, color=MUTED, fontsize=9.5, **turn)
                 free = start + 56
@@ -98,7 +101,9 @@ class _Drawing:
             self.axes.plot(*head, "x", ms=8, mew=2, color=hue)
         self.label(by_guest, start, text, hue, keep=bool(call))
         if call:
-            share = 0.6 if end is not None else 0.5
+            crowd = sum(abs(start - other) * self.pixels < 26 for other in self.called)
+            share = (0.6, 0.3, 0.82, 0.45)[crowd % 4] if end is not None else 0.5
+            self.called.append(start)
             spot = self.at(start + (stop - start) * share, source + (lane - source) * share)
             self.axes.plot(*spot, "o", ms=13, mfc=PAPER, mec=hue, mew=1.3, clip_on=False, zorder=5)
             word(self.axes, spot, str(call), ha="center", va="center", fontsize=9.5, zorder=6)
@@ -128,5 +133,5 @@ class _Drawing:
         axis, other = (self.axes.yaxis, self.axes.xaxis) if self.down else (self.axes.xaxis, self.axes.yaxis)
         axis.set_major_locator(FixedLocator([round(n * step, 3) for n in range(int(self.length / step) + 1)]))
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} s"))
-        axis.set_tick_params(length=0)
+        axis.set_tick_params(length=0, pad=3 if self.down else 17)
         other.set_major_locator(FixedLocator([]))

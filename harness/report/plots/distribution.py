@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
@@ -40,7 +41,7 @@ def _range(both: list[Histogram], limits: list[float]) -> tuple[float, float]:
     return float(low), float(max(high, low * 10))
 
 
-def _middles(histogram: Histogram) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+def _middles(histogram: Histogram) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
     filled = np.flatnonzero(histogram.counts)
     values = np.array([max(lowest_of(int(n)) + highest_of(int(n)), 1) / 2000 for n in filled])
     return values, histogram.counts[filled]
@@ -63,8 +64,8 @@ def _shares(axes: Axes, sheet: Sheet, service: Histogram | None, response: Histo
     heading(sheet, axes, "Share of samples", up=22)
     place = {"coords": "axes fraction", "fontsize": 10, "fontweight": "bold"}
     if service is not None:
-        word(axes, (0, 1), "service: from the actual send", by=(2, 7), color=BLUE, **place)
-        word(axes, (0, 1), "response: from the intended instant", by=(2, -6), color=ORANGE, **place)
+        word(axes, (0, 1), "service: from the actual send", by=(-17, 7), color=BLUE, **place)
+        word(axes, (0, 1), "response: from the intended instant", by=(-17, -6), color=ORANGE, **place)
 
 
 def _slower(

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from harness.report.plots.marks import backdrop, phase_words
 from harness.report.plots.style import BLUE, DASH, INK, ORANGE, Sheet, log_ms, spread, word
 from harness.report.series import Latency, Quantile, Timeline
 from harness.report.windows import Windows
+
+Values = npt.NDArray[np.float64]
 
 
 def latency(
@@ -48,18 +52,19 @@ def _range(found: Latency, limits: list[tuple[float, str]]) -> tuple[float, floa
 _STEPS = [factor * 10.0**power for power in range(-3, 8) for factor in (1, 3)]
 
 
-def _line(kind: list[Quantile], width: int, end_s: float) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+def _line(kind: list[Quantile], width: int, end_s: float) -> tuple[Values, Values]:
     """Middles of all bins and their values, NaN where the percentile is withheld."""
     bins = int(end_s // width) + 1
-    values = np.full(bins, np.nan)
+    values = np.full(bins, np.nan, dtype=np.float64)
     for one in kind:
         number = int(one.at_s // width)
         if number < bins:
             values[number] = one.value
-    return (np.arange(bins) + 0.5) * width, values
+    middles = np.array([(number + 0.5) * width for number in range(bins)], dtype=np.float64)
+    return middles, values
 
 
-def _lonely(axes, at, values) -> None:  # type: ignore[no-untyped-def]
+def _lonely(axes: Axes, at: Values, values: Values) -> None:
     """A value between two gaps has no line: a point."""
     known = ~np.isnan(values)
     beside = np.r_[False, known[:-1]] | np.r_[known[1:], False]
@@ -68,7 +73,7 @@ def _lonely(axes, at, values) -> None:  # type: ignore[no-untyped-def]
         axes.plot(at[alone], values[alone], "o", color=BLUE, ms=4)
 
 
-def _ends(sheet: Sheet, axes, found: Latency, low: float, high: float) -> None:  # type: ignore[no-untyped-def]
+def _ends(sheet: Sheet, axes: Axes, found: Latency, low: float, high: float) -> None:
     """Names at the right, in the margin beside the plot's end."""
     names = [
         (kind[-1].value, text, hue)

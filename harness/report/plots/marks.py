@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
@@ -20,7 +22,7 @@ def letter(number: int) -> str:
 
 
 def backdrop(sheet: Sheet, axes: Axes, line: Timeline, windows: Windows, *, names: bool = False, gap_words: bool = False) -> None:
-    """Time axis, phases, faults and gaps. `names`: above the axes stand the faults' letters, and their names where there is room."""
+    """Time axis, phases, faults and gaps. `names`: above the axes stand the faults' letters, and their names where they fit."""
     time_axis(axes, line.end_s, ticks=5 if sheet.narrow else 9)
     pixels = axes.get_position().width * sheet.width / max(line.end_s, 1)
     least = 2 / pixels
@@ -49,8 +51,8 @@ def phase_words(axes: Axes, line: Timeline, *, narrow: bool) -> None:
     ]
     for text, low, high in spans:
         if (high - low) * pixels > 34:
-            place = ((low + high) / 2, 1.0)
-            word(axes, place, text, coords=axes.get_xaxis_transform(), by=(0, -11), ha="center", color=MUTED, fontsize=9.5)
+            place = ((low + high) / 2, 0.0)
+            word(axes, place, text, coords=axes.get_xaxis_transform(), by=(0, 4), ha="center", color=MUTED, fontsize=9.5)
 
 
 def _names(axes: Axes, windows: Windows, pixels: float, least: float, *, narrow: bool) -> None:
@@ -62,7 +64,7 @@ def _names(axes: Axes, windows: Windows, pixels: float, least: float, *, narrow:
     full = [f"{letter(number)}  {name.replace('_', ' ')}" for number, (_, _, name) in enumerate(windows.spells)]
     fits = not narrow and all(
         after - before > _PER_LETTER * (len(full[n]) + len(full[n + 1])) / 2 + 8
-        for n, (before, after) in enumerate(zip(centres, centres[1:], strict=False))
+        for n, (before, after) in enumerate(pairwise(centres))
     )
     last = -99.0
     for number, centre in enumerate(centres):

@@ -7,6 +7,7 @@ placeholder colours, which `plots.svg` turns into CSS variables, so that a pictu
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, Final
 
 from matplotlib.axes import Axes
@@ -42,7 +43,7 @@ MARGINS: Final = {False: (56, 70), True: (46, 40)}
 DASH: Final = (0, (5, 3))
 DOTS: Final = (0, (1, 3))
 
-RC: Final[dict[str, Any]] = {
+RC: Final[Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "guestswarm",
     "text.parse_math": False,
@@ -139,6 +140,6 @@ def spread(places: Sequence[float], gap: float) -> list[float]:
     """The places, in their order, moved apart until neighbours are `gap` apart, as little as a single sweep can."""
     order = sorted(range(len(places)), key=lambda n: places[n])
     moved = list(places)
-    for before, after in zip(order, order[1:], strict=False):
+    for before, after in pairwise(order):
         moved[after] = max(moved[after], moved[before] + gap)
     return moved

@@ -1,0 +1,89 @@
+"""A client secret is in no output, no argument list, no file of a run."""
+
+from __future__ import annotations
+
+import base64
+import os
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from harness.errors import ExitCode
+from tests.e2e.kit import TINY, Run, Simulator, call, scenario_for
+
+pytestmark = pytest.mark.e2e
+SECRET = "Zk7+plover/Xyzzy=9Quux"
+CLIENT = "guestswarm"
+BASIC = base64.b64encode(f"{CLIENT}:{SECRET}".encode()).decode()
+TRACES = tuple(text.encode() for text in (SECRET, BASIC, quote(SECRET, safe=""), base64.b64encode(SECRET.encode()).decode()))
+
+
+def arguments() -> bytes:
+    """Of every process there is."""
+    found = b""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                found += (entry / "cmdline").read_bytes() + b"\n"
+            except OSError:
+                continue
+    return found
+
+
+def assert_untold(data: bytes, where: str) -> None:
+    for trace in TRACES:
+        assert trace not in data, where
+
+
+def watch(run: Run) -> None:
+    seen = 0
+    while run.process.poll() is None:
+        assert_untold(arguments(), "an argument list")
+        seen += 1
+        try:
+            run.process.wait(0.1)
+        except Exception:
+            continue
+    assert seen > 10
+    assert_untold(run.said.encode(), "output")
+    files = [path for path in run.runs.rglob("*") if path.is_file()]
+    assert {"journal-1.bin", "manifest.json", "summary.json", "load.log"} <= {path.name for path in files}
+    for path in files:
+        assert_untold(path.read_bytes(), str(path))
+    assert run.summary["measures"]["token"]["ok"]["service"]["n"] > 0  # it was used
+
+
+@pytest.mark.parametrize("how", ["env", "file"])
+def test_the_secret_of_a_target_stays_secret(tmp_path: Path, how: str) -> None:
+    (tmp_path / "client.secret").write_text(SECRET + "\n")
+    reference = "env:CHAT_SECRET" if how == "env" else "file:client.secret"
+    with Simulator(tmp_path / "sim", env={"GUESTSWARM_SIM_SECRET": SECRET}) as simulator:
+        urls = "".join(f'{base} = "http://127.0.0.1:{simulator.port}"\n' for base in ("api", "login", "webchat", "files"))
+        scenario = scenario_for(
+            tmp_path,
+            target=f'queue = "support"\nclient_id = "{CLIENT}"\ncredentials = "{reference}"\n[target.urls]\n{urls}',
+        )
+        env = {"CHAT_SECRET": SECRET} if how == "env" else {}
+        with Run(tmp_path / "run", "-t", "1s", scenario=scenario, env=env) as run:
+            watch(run)
+            assert run.process.returncode == ExitCode.UNKNOWN, run.said  # no rule was asked for
+
+
+def test_the_secret_of_the_embedded_simulator_stays_secret_too(tmp_path: Path) -> None:
+    scenario = tmp_path / "own.toml"
+    scenario.write_text(f'{TINY.read_text()}\n[simulator.credentials]\nclient_secret = "env:CHAT_SECRET"\n')
+    with Run(tmp_path / "run", "-t", "1s", scenario=scenario, env={"CHAT_SECRET": SECRET}) as run:
+        watch(run)
+        assert run.process.returncode == ExitCode.PASS, run.said
+
+
+@pytest.mark.parametrize("how", ["in the scenario", "as a flag"])
+def test_a_secret_in_the_wrong_place_is_refused_and_not_repeated(tmp_path: Path, how: str) -> None:
+    scenario, flags = TINY, ["--set", f"target.credentials={SECRET}"]
+    if how == "in the scenario":
+        scenario, flags = scenario_for(tmp_path, target=f'domain = "example.com"\nclient_id = "x"\ncredentials = "{SECRET}"'), []
+    done = call("run", scenario, *flags, "--runs", tmp_path / "runs")
+    assert done.returncode == ExitCode.USAGE
+    assert "env:NAME" in done.stderr
+    assert_untold((done.stdout + done.stderr).encode(), "output")
