@@ -100,7 +100,6 @@ def test_building_twice_gives_the_same_bytes_and_leaves_nothing_behind(tmp_path:
         "latency.hlog",
         "manifest.json",
         "report.html",
-        "report.html",
         "report.md",
         "summary.json",
         "truth.jsonl",

@@ -16,6 +16,7 @@ from harness.report.build import build_model, build_report
 from harness.report.fold import HEALTH_WINDOW_NS, Damage, Measured
 from harness.report.health import health_lines, rule_limits
 from harness.report.junit import junit_xml, valid
+from harness.report.live_view import LiveModel, LiveRule
 from harness.report.markdown import code, escaped, report_markdown
 from harness.report.model import Model
 from harness.report.summary import read_summary
@@ -202,3 +203,13 @@ def test_a_bracket_leaves_a_rule_open_and_the_summary_shows_it(tmp_path: Path) -
     model = build_model(write_run(tmp_path, [leave(webchat(), (1, 2, 3))]), verdicts=[found])
     assert model.verdict is Verdict.UNKNOWN
     assert json.dumps(model.reasons[0].text).startswith('"The bracket gives two answers')
+
+
+# ---------------------------------------------------------------- while it runs
+def test_the_live_view_takes_the_rules_states() -> None:
+    live = LiveModel(rules=[LiveRule("p99 < 1 s", None, "echo"), LiveRule("lost.definite == 0")])
+    live.take({"kind": "rules", "states": [True, False]}, 1.0)
+    assert [rule.state for rule in live.view(1.0).rules] == [True, False]
+    for states in ([True], "xx", None, [1, "x"]):
+        live.take({"kind": "rules", "states": states}, 2.0)
+    assert [rule.state for rule in live.view(2.0).rules] == [None, None]

@@ -99,7 +99,7 @@ class _Drawing:
         )
         if end is None:
             self.axes.plot(*head, "x", ms=8, mew=2, color=hue)
-        self.label(by_guest, start, text, hue, keep=bool(call))
+        self.label(by_guest, start, text, hue, keep=role == "anomaly")
         if call:
             crowd = sum(abs(start - other) * self.pixels < 26 for other in self.called)
             share = (0.6, 0.3, 0.82, 0.45)[crowd % 4] if end is not None else 0.5
