@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from harness.report.examples import Example
@@ -11,40 +10,35 @@ from harness.report.verdict import amount
 from harness.report.windows import Windows
 from harness.report.wording import capital, count, listed, many, ms, percent, shown
 from harness.verdicts.lattice import RuleResult, Verdict
+from harness.verdicts.slo import Rule, SloError, parse
 
-_LIMIT = re.compile(r"^\s*([a-z]+(?:\.[a-z]+)?)(?:\.(?:service|response|span))?\s+p([\d.]+)\s*<=?\s*([\d.]+)\s*(us|µs|ms|s|min)\b")
-_TO_MS = {"us": 0.001, "µs": 0.001, "ms": 1.0, "s": 1000.0, "min": 60_000.0}
 _STANDARD = ("echo", "ack", "reply")
 MAX_PLOTS = 3
 
 
-def latency_limit(rule: str) -> tuple[str, float] | None:
-    """Measure and limit in ms of a rule on a percentile of a latency; None for any other rule."""
-    found = _LIMIT.match(rule)
-    if found is None:
-        return None
-    measure = re.sub(r"\.(service|response|span)$", "", found[1])
+def asked_of(rule: str) -> Rule | None:
+    """The rule, if it is one on a percentile of a latency."""
     try:
-        return measure, float(found[3]) * _TO_MS[found[4]]
-    except ValueError:
+        found = parse(rule)
+    except SloError:
         return None
+    return found if found.kind == "percentile" else None
+
+
+def latency_limit(rule: str) -> tuple[str, float] | None:
+    """Measure and limit in ms of a rule on what is drawn, responses and spans; None for any other rule."""
+    found = asked_of(rule)
+    if found is None or found.part == "service" or not found.upper:
+        return None
+    return found.subject, float(found.limit) / 1e6
 
 
 def plotted(model: Model) -> list[str]:
     """Measures that are drawn: those with a rule, at most three; without such rules echo, ack and reply."""
     known = model.figures.measures
-    asked = [limit[0] for rule in model.rules if (limit := latency_limit(rule.rule)) is not None]
+    asked = [found.subject for rule in model.rules if (found := asked_of(rule.rule)) is not None]
     names = [name for name in dict.fromkeys(asked) if "ok" in known.get(name, {})]
     return (names or [name for name in _STANDARD if "ok" in known.get(name, {})])[:MAX_PLOTS]
-
-
-def figure_of(value: float | None, unit: str) -> str:
-    """A sign of health with its unit; shares in percent."""
-    if value is None:
-        return "–"
-    if unit:
-        return amount(value, unit)
-    return f"{value:,.0f}" if value > 1 else f"{value * 100:.3g} %" if value not in (0, 1) else f"{value:g}"
 
 
 def health_words(model: Model) -> str:

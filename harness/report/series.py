@@ -18,8 +18,9 @@ import pandas as pd
 
 from harness.journal.reader import JournalReader
 from harness.journal.records import Interval
-from harness.metrics.histogram import Histogram, highest_of
+from harness.metrics.histogram import Histogram, highest_of, lowest_of
 from harness.report.fold import Point, intervals
+from harness.verdicts.intervals import ranks
 
 WIDTHS = (1, 2, 5, 10, 15, 30, 60, 300)
 """Bins of latencies, in seconds."""
@@ -226,11 +227,10 @@ def quantile(indexes: np.ndarray[Any, Any], sums: np.ndarray[Any, Any], share: F
     n = int(sums[-1]) if len(sums) else 0
     if n * (1 - share) < _BEYOND:
         return None
-    half = 1.96 * math.sqrt(n * share * (1 - share))
     middle = max(1, -(-share.numerator * n // share.denominator))
-    ranks = (middle, max(1, math.floor(n * share - half)), min(n, math.ceil(n * share + half) + 1))
-    value, low, high = (highest_of(int(indexes[np.searchsorted(sums, rank)])) / 1000 for rank in ranks)
-    return value, low, high
+    low, high = ranks(n, share)
+    at = [int(indexes[np.searchsorted(sums, rank)]) for rank in (middle, low or 1, high or n)]
+    return highest_of(at[0]) / 1000, lowest_of(at[1]) / 1000, highest_of(at[2]) / 1000
 
 
 def quantile_of(histogram: Histogram, share: Fraction) -> tuple[float, float, float] | None:

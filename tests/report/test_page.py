@@ -323,6 +323,7 @@ def test_sentences_state_the_finding_with_its_number(tmp_path: Path) -> None:
         ("echo p99 < 800 ms", ("echo", 800.0)),
         ("echo.response p99.9 <= 2 s", ("echo", 2000.0)),
         ("refresh.gap p90 < 3s", ("refresh.gap", 3000.0)),
+        ("echo.service p90 < 3 s", None),
         ("reply.failed rate < 20 %", None),
         ("lost.definite == 0", None),
         ("echo p99 < . s", None),
