@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -208,4 +208,5 @@ def _replacing(path: Path) -> Iterator[IO[str]]:
     except OSError as error:
         raise RunFolderError(f"cannot write it: {error.strerror or error}", where=str(path)) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a read-only disk refuses this as well
+            temporary.unlink()

@@ -56,7 +56,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    env.filters.update(shown=wording.shown, count=wording.count, ms=wording.ms, capital=wording.capital)
+    env.filters.update(shown=wording.shown, count=wording.count, ms=wording.ms, capital=wording.capital, coded=_coded)
     env.globals.update(glyphs=_GLYPHS)
     return env
 
@@ -64,6 +64,15 @@ def _environment() -> Environment:
 def _readable(value: Any) -> Any:
     """The last net under every text that goes into the page: nothing in it may control, reorder, or run on."""
     return wording.shown(value, _MAX_TEXT) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _coded(text: str) -> Markup:
+    """Text in which `what stands like this` is set as code."""
+    parts = text.split("`")
+    if len(parts) % 2 == 0:  # one is open: leave them all
+        return Markup("{}").format(text)
+    code, plain = Markup("<code>{}</code>"), Markup("{}")
+    return Markup("").join((code if number % 2 else plain).format(part) for number, part in enumerate(parts))
 
 
 def _context(model: Model, folder: Path) -> dict[str, Any]:
@@ -249,6 +258,7 @@ def _latencies(model: Model, names: list[str], line: Timeline | None, windows: W
                     narrow=280,
                 ),
                 "width": wide.width_s,
+                "band": bool(wide.p90),
                 "tail": wide.tail_width_s if wide.p99 else None,
                 "withheld": max(int(line.end_s // wide.width_s) + 1 - len(wide.p50), 0),
                 "table": _over_time_table(wide),

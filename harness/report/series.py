@@ -27,7 +27,7 @@ WIDTHS = (1, 2, 5, 10, 15, 30, 60, 300)
 MAX_POINTS = {False: 360, True: 120}
 """Points of a series, by narrowness."""
 _BEYOND = 10
-_FEW_BINS = 8
+_FEW_BINS = 4
 _S = 1_000_000_000
 P50, P90, P99 = Fraction(1, 2), Fraction(9, 10), Fraction(99, 100)
 

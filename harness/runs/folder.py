@@ -9,6 +9,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -192,7 +193,8 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
             temporary.write_text(text, "utf-8")
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a read-only disk refuses this as well
+            temporary.unlink()
         raise RunFolderError(f"cannot write it: {_reason(error)}", where=str(path), hint=_ELSEWHERE) from None
 
 
@@ -242,4 +244,5 @@ def _point_latest(root: Path, folder: Path) -> None:
         temporary.symlink_to(folder.name, target_is_directory=True)
         temporary.replace(link)
     except OSError:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()

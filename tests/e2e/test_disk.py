@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,6 +50,22 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path, place: str) -> None:
     assert done.returncode == ExitCode.USAGE
     assert done.stderr.startswith(f"guestswarm: {runs}: cannot make the folder for runs: ")
     assert "--runs DIR" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("disk", ["96m"], indirect=True)
+def test_a_read_only_disk(disk: Path) -> None:
+    with Run(disk.parent / "outside", "-t", "500ms") as run:
+        assert run.end(30) == ExitCode.PASS, run.said
+        kept = shutil.copytree(run.folder, disk / run.folder.name)
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    done = call("run", TINY, "--runs", disk)
+    assert done.returncode == ExitCode.USAGE
+    assert f"guestswarm: {disk}: cannot make a run folder: Read-only file system\n  Choose another place" in done.stderr
+    done = call("report", kept)  # the verdict is said all the same
+    assert done.returncode == ExitCode.USAGE
+    assert "PASS" in done.stdout
+    assert "Read-only file system" in done.stderr
     assert "Traceback" not in done.stderr
 
 
