@@ -39,8 +39,13 @@ run: setup ## run a scenario (SCENARIO=file, ARGS="-u 50 -t 30s")
 	@$(BIN)/guestswarm run $(SCENARIO) $(ARGS)
 
 test: check ## lint, types, and all tests but the long proofs
-	@$(BIN)/python -m pytest -n $(JOBS) -m "not prove" --ignore tests/swarm $(ARGS) tests
-	@$(BIN)/python -m pytest -n $(JOBS) -m "not prove" $(ARGS) tests/swarm  # by itself: gevent patches the process
+	@# tests/swarm is a process of its own: gevent patches it, and xdist does not live under gevent. It mostly waits, so it runs beside.
+	@log=$$(mktemp); \
+	$(BIN)/python -m pytest -m "not prove" $(ARGS) tests/swarm >"$$log" 2>&1 & swarm=$$!; \
+	$(BIN)/python -m pytest -n $(JOBS) -m "not prove" --ignore tests/swarm $(ARGS) tests; pure=$$?; \
+	wait $$swarm; shell=$$?; \
+	echo "tests/swarm:"; cat "$$log"; rm -f "$$log"; \
+	exit $$((pure ? pure : shell))
 
 check: setup ## lint, format and types
 	@$(BIN)/ruff check .

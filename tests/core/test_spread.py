@@ -59,7 +59,7 @@ def test_spellings_of_distributions() -> None:
     ],
 )
 def test_a_wrong_distribution_says_how_to_write_one(bad: object) -> None:
-    with pytest.raises(ValueError, match="distribution|duration|lognormal|uniform|spread"):
+    with pytest.raises(ValueError, match=r"distribution|duration|lognormal|uniform|spread"):
         parse_spread(bad)
 
 
