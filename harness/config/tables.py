@@ -163,7 +163,6 @@ class LoadTable(Table):
     shape: Literal["ramp"] = "ramp"
     ramp: Annotated[DurationField, Field(description="Over which the guests arrive, evenly and jittered.")] = seconds(10)
     duration: Annotated[DurationField, Field(description="How long full load lasts, counted from the ramp's end.")] = seconds(60)
-    warm_up: Annotated[DurationField, Field(description="Of the full load, how much is left out of the figures.")] = 0
     settle: Annotated[DurationField, Field(description="Longest wait for open exchanges once nobody speaks any more.")] = seconds(5)
     loss_wait: Annotated[
         DurationField | None,
@@ -178,8 +177,6 @@ class LoadTable(Table):
     def _sane(self) -> LoadTable:
         if self.duration <= 0:
             raise ValueError("duration must be above 0s")
-        if self.warm_up >= self.duration:
-            raise ValueError("warm_up must be shorter than duration")
         if not seconds(0.1) <= self.interval <= seconds(60):
             raise ValueError('interval must lie between "100ms" and "60s"')
         return self

@@ -103,7 +103,6 @@ BAD = [
     (MINIMAL + "[load]\nduration = 60\n", ["s.toml:6: load.duration: 60 is not a duration"]),
     (MINIMAL + '[load]\nduration = "0s"\n', ["load: duration must be above 0s"]),
     (MINIMAL + '[load]\nshape = "sawtooth"\n', ['load.shape: must be "ramp"']),
-    (MINIMAL + '[load]\nwarm_up = "60s"\n', ["load: warm_up must be shorter than duration"]),
     (MINIMAL + '[load]\ninterval = "1ms"\n', ["load: interval must lie between"]),
     (MINIMAL + '[load]\nloss_wait = "0s"\n', ["load.loss_wait: 0s is too short"]),
     (MINIMAL + "[talk]\nattempts = -1\n", ["talk.attempts: must be at least 0"]),
