@@ -23,6 +23,7 @@ from harness.config.secret import resolve
 from harness.core.credentials import Secret
 from harness.dialects.registry import all_dialects
 from harness.errors import ExitCode, GuestswarmError, ScenarioError
+from harness.runs.process import death_tie
 from harness.runs.folder import create_run, read_manifest, update_manifest, write_json
 from harness.runs.manifest import RESOLVED, SimulatorAddress, new_manifest
 from harness.runs.simulated import SIM_SECRET_ENV, SimulatorControl, SimulatorProcess
@@ -326,7 +327,10 @@ class Host:
         """The verdict of the report, made by a process of its own from what is on disk."""
         argv = [sys.executable, "-m", "harness.cli.main", "report", str(folder), "--runs", str(self.options.runs)]
         try:
-            return subprocess.run(argv, stdin=subprocess.DEVNULL, timeout=900, check=False).returncode  # noqa: S603
+            done = subprocess.run(  # noqa: S603
+                argv, stdin=subprocess.DEVNULL, timeout=900, check=False, preexec_fn=death_tie()
+            )
+            return done.returncode if done.returncode >= 0 else int(ExitCode.UNKNOWN)
         except (OSError, subprocess.TimeoutExpired) as error:
             log.error("The report could not be made: %s", error)
             return int(ExitCode.UNKNOWN)
