@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_urlsafe
@@ -69,7 +70,7 @@ class Host:
         self.simulator: SimulatorProcess | None = None
         self.statistics = Statistics(environment)
         self.dispatch = Dispatch(self.on_loss, self.on_pace)
-        self._stopping = self._judging = False
+        self._stopping = self._judging = self._paced = False
         self._drained, self._done = Event(), Event()
 
     def install(self) -> None:
@@ -104,7 +105,7 @@ class Host:
     def on_test_start(self, **_: Any) -> None:
         """A run begins: folder, simulator, clock."""
         self.word, self.folder, self.load = "finished", None, None
-        self._stopping = self._judging = False
+        self._stopping = self._judging = self._paced = False
         self._drained.clear()
         self._done.clear()
         try:
@@ -207,9 +208,19 @@ class Host:
         log.error("Worker %s is lost: its guests are not replaced, and the verdict cannot be PASS.", worker)
 
     def on_pace(self, users: int, per_s: float) -> None:
-        """Locust was told how many users there shall be, and how fast."""
+        """Locust was told how many users there shall be, and how fast; in a run that is on, the manifest says so."""
         if self.load is not None:
             self.load.pace(users, per_s)
+        self._keep_pace(users, per_s)
+
+    def _keep_pace(self, users: int, per_s: float) -> None:
+        """The first pace of a run is its plan; every later one is a change that the manifest keeps."""
+        if self.folder is None:
+            return
+        if self._paced:
+            change = {"at_ns": time.monotonic_ns(), "users": users, "per_s": per_s}
+            update_manifest(self.folder, {"changes": [*read_manifest(self.folder).get("changes", []), change]})
+        self._paced = True
 
     # ---------------------------------------------------------------- parts
     def _quit(self) -> None:

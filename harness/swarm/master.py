@@ -118,7 +118,8 @@ class MasterHost(Host):
         self._closed.add(msg.node_id)
 
     def on_pace(self, users: int, per_s: float) -> None:
-        """The workers know the pace from the scenario."""
+        """The workers know the pace from the scenario; the manifest keeps every change."""
+        self._keep_pace(users, per_s)
 
     def _living(self) -> set[str]:
         clients = self.runner.clients

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -82,16 +83,17 @@ def real_runs(seed: int) -> dict[str, Any]:
     }
 
 
-PARTS: dict[str, tuple[Trial, int]] = {
-    "virtual-day": (virtual_day, 2),
-    "virtual-seeds": (virtual_seeds, 200),
-    "real-runs": (real_runs, 20),
+PARTS: dict[str, tuple[Trial, int, int]] = {
+    "virtual-day": (virtual_day, 2, 1),
+    "virtual-seeds": (virtual_seeds, 200, 1),
+    "real-runs": (real_runs, 20, 3),
 }
+"""Trial, how many of them, how many at once (those that are processes of their own)."""
 
 
 def prove(name: str) -> bool:
     """Run (on with) one part; True when nothing failed so far."""
-    trial, count = PARTS[name]
+    trial, count, at_once = PARTS[name]
     path = FOLDER / f"{name}.json"
     version = code_version()
     state: dict[str, Any] = {}
@@ -109,18 +111,18 @@ def prove(name: str) -> bool:
         "wanted": count,
     }
     began = time.monotonic()
-    for seed in range(1, count + 1):
-        if str(seed) in state["trials"]:
-            continue
-        if time.monotonic() - began > LIMIT_S - 100:
-            print(f"{name}: {len(state['trials'])} of {count} done; call again to go on", flush=True)
-            break
-        result = trial(seed)
-        state["trials"][str(seed)] = result
-        state["failed"] = sorted(int(key) for key, one in state["trials"].items() if not one["ok"])
-        FOLDER.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(state, indent=1, sort_keys=True) + "\n")
-        print(f"{name} {seed}/{count} {'equal' if result['ok'] else 'UNEQUAL'} {result.get('unequal', '')}", flush=True)
+    open_seeds = [seed for seed in range(1, count + 1) if str(seed) not in state["trials"]]
+    with ThreadPoolExecutor(at_once) as pool:
+        while open_seeds and time.monotonic() - began < LIMIT_S - 100:
+            batch, open_seeds = open_seeds[:at_once], open_seeds[at_once:]
+            for seed, result in zip(batch, pool.map(trial, batch), strict=True):
+                state["trials"][str(seed)] = result
+                print(f"{name} {seed}/{count} {'equal' if result['ok'] else 'UNEQUAL'} {result.get('unequal', '')}", flush=True)
+            state["failed"] = sorted(int(key) for key, one in state["trials"].items() if not one["ok"])
+            FOLDER.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(state, indent=1, sort_keys=True) + "\n")
+    if open_seeds:
+        print(f"{name}: call again to go on", flush=True)
     print(f"{name}: {len(state['trials'])} of {count} trials, failed: {state.get('failed', []) or 'none'}", flush=True)
     return not state.get("failed")
 

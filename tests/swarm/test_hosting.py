@@ -208,8 +208,12 @@ def test_the_web_page_starts_one_run_after_the_other(host: Any) -> None:
     for users in (2, 4):
         assert post("/swarm", user_count=users, spawn_rate=10)["success"]
         time.sleep(2.5)
+        if users == 4:
+            assert post("/swarm", user_count=3, spawn_rate=5)["success"]
         assert post("/stop")["success"]
     assert len(list_runs(one.runs)) == 2
+    changes = [json.loads(path.read_text()).get("changes", []) for path in sorted(one.runs.glob("2*/manifest.json"))]
+    assert [[change["users"] for change in each] for each in changes] == [[], [3]]
     summaries = one.summaries()
     assert sorted(summary["guests"]["peak"] for summary in summaries) == [2, 4]
     for summary in summaries:
