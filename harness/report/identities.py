@@ -65,6 +65,8 @@ class Identities(msgspec.Struct):
     """Requests whose answer, if there was one, was not read whole."""
     unread: set[str]
     """Connections on which frames may have been handed over that nobody read."""
+    unexcused: set[str]
+    """Conversations that were not read back whole, although nothing in the journal says why: no doubt may rest on them."""
 
     @property
     def blind(self) -> set[str]:
@@ -120,13 +122,15 @@ class _Stream:
 
 
 class _Conversation:
-    __slots__ = ("agent", "complete", "guest", "invoked", "outcomes")
+    __slots__ = ("agent", "complete", "excused", "guest", "invoked", "outcomes")
 
     def __init__(self) -> None:
         self.guest, self.agent = _Stream(), _Stream()
         self.invoked = 0
         self.outcomes: dict[int, str] = {}
         self.complete = False
+        self.excused = False
+        """Did anything go wrong that may keep it from being read back?"""
 
 
 class _Address:
@@ -173,10 +177,21 @@ class Collector:
             self._sample(row)
         elif isinstance(row, ops.Connection):
             self._addresses.setdefault(row.address, []).append(_Address(row))
+            if row.begun != GUEST_BEGUN:
+                self._excuse(row.label)
         elif isinstance(row, ops.Refused):
             self._refused.append((row.at_ns, row.ref))
         elif isinstance(row, ops.Ended):
-            self._talk(row.label).complete = row.complete
+            talk = self._talk(row.label)
+            talk.complete = row.complete
+            talk.excused = talk.excused or row.cause != ""
+        elif isinstance(row, ops.Noted):
+            self._excuse(row.label)
+
+    def _excuse(self, label: str) -> None:
+        talk = self._conversations.get(label)
+        if talk is not None:
+            talk.excused = True
 
     def _talk(self, label: str) -> _Conversation:
         talk = self._conversations.get(label)
@@ -185,6 +200,8 @@ class Collector:
         return talk
 
     def _sample(self, row: ops.Sample) -> None:
+        if row.outcome != OK:
+            self._excuse(row.label)
         if row.measure == "connect":
             if row.outcome != OK and row.cause in _UNANSWERED:
                 self._unanswered.add(row.ref)
@@ -215,7 +232,12 @@ class Collector:
         rows[CUT] = Pair(self._cut, _or_once(self._cut, self._cut_possible | self._unanswered))
         for kind, granted in self._tokens.items():
             rows[kind] = Pair(granted, _or_once(granted, self._tokens_open[kind]))
-        return Identities(rows, failed, self._unanswered, unread)
+        unexcused = {
+            f"{self._run}.{label}"
+            for label, talk in self._conversations.items()
+            if not (talk.complete or talk.excused) and (talk.outcomes or talk.agent.copies)
+        }
+        return Identities(rows, failed, self._unanswered, unread, unexcused)
 
     def _finish_talk(self, label: str, talk: _Conversation, rows: dict[str, Pair], failed: set[str]) -> None:
         for seq, outcome in talk.outcomes.items():

@@ -197,6 +197,8 @@ def _compare(name: str, measured: Identities, truth: Truth, opened: set[str]) ->
     wrong = {one for one in (definite - expected) + (expected - possible) if one not in opened}
     if name == SENT:
         wrong |= {one for one in measured.failed if one in expected and one not in opened}
+    if name in (LOST_INGEST, LOST_AGENT):
+        wrong |= measured.unexcused
     unsure = (possible - definite).keys() - wrong
     loose = {one for one in opened if one in expected or one in possible}
     low = sum(count for one, count in definite.items() if one not in loose)

@@ -145,7 +145,9 @@ class Guest:
             ops.Sample(self.at, self.label, "reply", "ok", "", self.at - 200 * MS, self.at - 200 * MS, self.at, 0, str(re), "")
         )
 
-    def end(self, *, complete: bool = True, cause: str = "") -> None:
+    def end(self, *, complete: bool = True, cause: str | None = None) -> None:
+        """The end; one that was not read back whole names a cause, unless told otherwise."""
+        cause = ("" if complete else "timeout") if cause is None else cause
         self.row(ops.Ended(self.tick(), self.label, f"conv-{self.label}", complete, cause))
 
 

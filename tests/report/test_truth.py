@@ -306,6 +306,15 @@ def test_without_a_whole_read_back_a_loss_is_only_possible(tmp_path: Path) -> No
         assert (rows["lost.ingest"].low, rows["lost.ingest"].high) == (0, len(lost))
 
 
+def test_a_missing_read_back_without_a_reason_proves_nothing(tmp_path: Path) -> None:
+    guest = webchat()
+    guest.end(complete=False, cause="")
+    rows = table(tmp_path, guest)
+    assert not rows["lost.ingest"].equal
+    assert not rows["lost.agent"].equal
+    assert rows["messages.sent"].equal
+
+
 def test_an_echo_is_no_evidence_of_storage_but_a_polls_answer_is(tmp_path: Path) -> None:
     chat = webchat(messages=0)
     chat.say(1)

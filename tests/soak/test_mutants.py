@@ -134,6 +134,12 @@ def own_doing(row: Any) -> list[Any]:
     return [row]
 
 
+def doubting(row: Any) -> list[Any]:
+    if isinstance(row, ops.Ended):
+        row.complete = False
+    return [row]
+
+
 def wrong_kind(row: Any) -> list[Any]:
     if isinstance(row, ops.Sample) and row.measure == "token":
         row.endpoint = row.endpoint.removesuffix("#refresh_token")
@@ -157,6 +163,7 @@ CLIENT: dict[str, tuple[Any, set[str]]] = {
         dropping(lambda row: isinstance(row, ops.Sample) and row.outcome == ops.INFO and row.cause == "connection_reset"),
         {"cut"},
     ),
+    "never believes that it read everything back": (recording(doubting), {"lost.ingest", "lost.agent"}),
     "forgets a token": (
         dropping(lambda row: isinstance(row, ops.Sample) and row.measure == "token" and "#" not in row.endpoint, 4),
         {"tokens.client_credentials"},
