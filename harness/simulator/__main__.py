@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 
 from harness.errors import ExitCode, GuestswarmError, UsageError
 from harness.simulator.config import SimConfig
-from harness.simulator.dialects.registry import HALVES
+from harness.simulator.dialects import registry
 from harness.simulator.engine import Engine
 from harness.simulator.server import Place, Shell, Simulator, loopback, raise_descriptor_limit
 from harness.simulator.truth import TruthBuffer, TruthLog
@@ -128,8 +128,8 @@ async def _serve(options: argparse.Namespace, table: dict[str, Any], place: Plac
 def _build(options: argparse.Namespace, table: dict[str, Any], place: Place, token: str) -> tuple[Simulator, str | None]:
     """Put shell and engine together. The second is the file with the guests' secret, where we had to make one up."""
     names = tuple(name.strip() for name in options.dialects.split(",") if name.strip())
-    if unknown := [name for name in names if name not in HALVES]:
-        raise UsageError(f"no dialect {unknown[0]!r}", where="--dialects", hint=f"Known: {', '.join(sorted(HALVES))}.")
+    if unknown := [name for name in names if name not in registry.specs()]:
+        raise UsageError(f"no dialect {unknown[0]!r}", where="--dialects", hint=f"Known: {', '.join(sorted(registry.specs()))}.")
     config = SimConfig.from_table(table)
     secret, secret_file = config.secret(), None
     if not secret:
@@ -141,7 +141,7 @@ def _build(options: argparse.Namespace, table: dict[str, Any], place: Place, tok
         config,
         seed=options.seed,
         outlet=shell,
-        truth=TruthLog(rows.write),
+        truth=TruthLog(rows.write, clock=time.monotonic_ns),
         wall_offset_ns=offset,
         secret=secret,
         dialects=names,

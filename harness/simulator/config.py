@@ -3,38 +3,22 @@
 from __future__ import annotations
 
 import os
-import typing
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from harness.simulator import spelling
+from harness.simulator.dialects import registry
 from harness.simulator.faults.spec import FaultSpec, read_faults
 from harness.simulator.limiters import LimitSpec, read_limits
 from harness.simulator.spelling import SECOND, Spread
+from harness.simulator.tables import MINUTE, MS, positive, read_table, setting
+
+if TYPE_CHECKING:
+    from harness.simulator.dialects.base import DialectHalf
 
 SECRET_VARIABLE = "GUESTSWARM_SIM_SECRET"  # noqa: S105
-MS = 1_000_000
-MINUTE = 60 * SECOND
-
-
-def setting(read: Callable[[Any, str], Any], default: Any) -> Any:
-    """A field of a table, with its reader."""
-    if isinstance(default, dict):
-        return field(default_factory=lambda: dict(default), metadata={"read": read})
-    return field(default=default, metadata={"read": read})
-
-
-def _positive(value: Any, where: str) -> int:
-    return spelling.whole(value, where, low=1)
-
-
-def _length(value: Any, where: str) -> int:
-    length = spelling.duration(value, where)
-    if length <= 0:
-        raise spelling.wrong(where, f"{value!r} is no length of time")
-    return length
 
 
 def _secret(value: Any, where: str) -> str:
@@ -72,6 +56,14 @@ class CredentialsTable:
             "conversations:write",
             "conversations:send",
             "files:upload",
+            "guest:read",
+            "user:read",
+            "chat:guest:write",
+            "chat:guest:read",
+            "chat:session:write",
+            "webchat:guest:read",
+            "webchat:guest:write",
+            "webchat:guest:send",
         ),
     )
     """Scopes that the application may be granted."""
@@ -81,8 +73,8 @@ class CredentialsTable:
 class AgentsTable:
     """The people on the other side."""
 
-    number: int = setting(_positive, 1000)
-    concurrency: int = setting(_positive, 4)
+    number: int = setting(positive, 1000)
+    concurrency: int = setting(positive, 4)
     """Conversations that one agent holds at once."""
     accept: Spread = setting(spelling.spread, Spread("uniform", 300 * MS, 0.5))
     """From a free place to acceptance."""
@@ -122,37 +114,13 @@ class KeepaliveTable:
     """After which a guest that has not given up a socket so cut sees it reset."""
 
 
-@dataclass(frozen=True, slots=True)
-class WebchatTable:
-    """What only the webchat half needs."""
-
-    attributes: tuple[str, ...] = setting(spelling.texts, ("source", "userTier", "locale", "pageUrl", "userAgent"))
-    """Attribute keys that routing knows, case-sensitive; another one stalls. Empty: all are known."""
-    violations: int = setting(_positive, 3)
-    """Frames before `auth` until the socket is closed."""
-    auth_within: int = setting(spelling.duration, 60 * SECOND)
-    expiry_grace: int = setting(spelling.duration, 10 * SECOND)
-    """From the TOKEN_EXPIRED frame to the close."""
-    page: int = setting(_positive, 50)
-    page_cap: int = setting(_positive, 500)
-
-
-@dataclass(frozen=True, slots=True)
-class LongpollTable:
-    """What only the longpoll half needs."""
-
-    max_wait: int = setting(spelling.duration, 60 * SECOND)
-    """Longest time that a poll is held, whatever it asks for."""
-    mime_types: tuple[str, ...] = setting(
-        spelling.texts, ("application/pdf", "image/png", "image/jpeg", "image/gif", "text/plain", "application/octet-stream")
-    )
-    max_upload: int = setting(_positive, 10 * 1024 * 1024)
-    skill_required: bool = setting(spelling.flag, True)
-    """Is the default routing strategy skill-based, so that a guest without a skill loops?"""
-    evaluate_every: int = setting(_length, 5 * SECOND)
-    """How often a routing loop is evaluated again; each time costs credits."""
-    max_message: int = setting(_positive, 256 * 1024)
-    """Bytes of a message's body; a larger one is answered 413."""
+def _limit_sets(value: Any, where: str) -> tuple[str, ...]:
+    names = spelling.texts(value, where)
+    known = registry.specs()
+    for place, name in enumerate(names):
+        if name not in known:
+            raise spelling.unknown_key(name, known, f"{where}[{place}]")
+    return names
 
 
 def _skills(value: Any, where: str) -> dict[str, bool]:
@@ -170,6 +138,8 @@ class SimConfig:
     agents: AgentsTable = AgentsTable()
     latency: LatencyTable = LatencyTable()
     limits: tuple[LimitSpec, ...] = setting(read_limits, ())
+    limit_sets: tuple[str, ...] = setting(_limit_sets, ())
+    """Dialects whose own default limits hold as well."""
     queues: tuple[str, ...] = setting(spelling.texts, ())
     """Queue ids that exist; empty: every one does."""
     skills: dict[str, bool] = setting(_skills, {"Tier1_Support": True, "Billing": True, "WebMessaging_Support": True})
@@ -181,36 +151,41 @@ class SimConfig:
     forget_after: int = setting(spelling.duration, 10 * MINUTE)
     """A closed conversation is judged and forgotten then."""
     keepalive: KeepaliveTable = KeepaliveTable()
-    webchat: WebchatTable = WebchatTable()
-    longpoll: LongpollTable = LongpollTable()
     faults: tuple[FaultSpec, ...] = setting(read_faults, ())
     server_stores_resend: bool = setting(spelling.flag, True)
     """Is a message that is sent again under its own id stored again?"""
+    timings: bool = setting(spelling.flag, False)
+    """Does truth also tell when each message and request came in and when it was answered? A row each."""
+    dialects: dict[str, Any] = field(default_factory=dict, metadata={"key": False})
+    """What was read from the tables of the dialects' own, by name."""
 
     @classmethod
     def from_table(cls, table: Mapping[str, Any]) -> Self:
-        """Read a `[simulator]` table. Raises SimConfigError."""
-        made: Self = _read(cls, table, "simulator")
-        return made
+        """Read a `[simulator]` table, `[simulator.DIALECT]` included. Raises SimConfigError."""
+        known = registry.specs()
+        made: Self = read_table(cls, table, "simulator", known)
+        own = {
+            name: read_table(registry.half(name).table, value, f"simulator.{name}")
+            for name, value in table.items()
+            if name in known
+        }
+        return replace(made, dialects=own) if own else made
 
     parse = from_table
+
+    def settings_of(self, half: type[DialectHalf]) -> Any:
+        """The settings of a dialect's own: what was written, or its defaults."""
+        given = self.dialects.get(half.name)
+        return half.table() if given is None else given
+
+    def all_limits(self) -> tuple[LimitSpec, ...]:
+        """Those that are written out, then those of the sets."""
+        found = list(self.limits)
+        for name in self.limit_sets:
+            half = registry.half(name)
+            found += read_limits(half.limit_set(self.settings_of(half)), f"limit_set.{name}")
+        return tuple(found)
 
     def secret(self) -> str:
         """The client secret that is accepted; empty where none is set."""
         return self.credentials.client_secret or os.environ.get(SECRET_VARIABLE, "")
-
-
-def _read(cls: Any, table: object, where: str) -> Any:
-    if not isinstance(table, Mapping):
-        raise spelling.wrong(where, f"{table!r} is no table")
-    known = {item.name: item for item in fields(cls)}
-    types = typing.get_type_hints(cls)
-    values: dict[str, Any] = {}
-    for name, value in table.items():
-        item = known.get(str(name))
-        if item is None:
-            raise spelling.unknown_key(str(name), known, where)
-        place = f"{where}.{name}"
-        read = item.metadata.get("read")
-        values[item.name] = read(value, place) if read else _read(types[item.name], value, place)
-    return cls(**values)

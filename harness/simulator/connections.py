@@ -15,7 +15,16 @@ if TYPE_CHECKING:
     from harness.simulator.dialects.base import DialectHalf, Route
 
 Done = Callable[[int, bool], None]
-Held = tuple["str | bytes", "Copy | None", "Done | None"]
+Held = tuple["str | bytes | Ping", "Copy | None", "Done | None"]
+
+
+class Ping:
+    """A ping of the WebSocket protocol that came in, and what goes out to answer it."""
+
+    __slots__ = ("payload",)
+
+    def __init__(self, payload: bytes) -> None:
+        self.payload = payload
 
 
 class Gate:
@@ -26,33 +35,49 @@ class Gate:
     def __init__(self, *, deaf: bool) -> None:
         self.deaf = deaf
         self.fault = ""
-        self.intake: deque[str | bytes] = deque()
+        self.intake: deque[tuple[int, str | bytes | Ping]] = deque()
+        """What came in, and when."""
         self.output: deque[Held] = deque()
         self.timer: Timer | None = None
 
 
 class Conn:
-    """One WebSocket. `id` is how truth names it, `data` is the dialect half's."""
+    """One WebSocket. `id` is how truth names it, `data` is the dialect half's.
+
+    `conv` is the conversation that it belongs to, of which it need not be the newest connection.
+    """
 
     __slots__ = (
+        "_query",
         "conv",
         "data",
         "dialect",
         "ended",
+        "endpoint",
         "gate",
         "gone",
         "handle",
         "id",
+        "idle",
         "ip",
         "moved",
+        "params",
         "path",
         "peer",
+        "query_text",
         "ready",
         "refused",
     )
 
-    def __init__(self, handle: int, peer: str, number: int, path: str, dialect: DialectHalf) -> None:
-        self.handle, self.peer, self.path, self.dialect = handle, peer, path, dialect
+    def __init__(
+        self, handle: int, peer: str, number: int, target: str, template: str, params: tuple[str, ...], dialect: DialectHalf
+    ) -> None:
+        self.handle, self.peer, self.dialect = handle, peer, dialect
+        self.path, _, self.query_text = target.partition("?")
+        self.params = params
+        """Values of the path's holes, in order, percent-decoded."""
+        self.endpoint = f"GET {template}"
+        """How limits, faults and rows name the upgrade."""
         self.id = f"{peer}/{number}"
         self.ip = peer.rpartition(":")[0]
         self.ready = False
@@ -63,9 +88,19 @@ class Conn:
         self.refused = 0
         self.moved = 0
         """When a frame last went either way."""
+        self.idle: Timer | None = None
+        """The middlebox's patience."""
         self.gate: Gate | None = None
         self.conv: Conversation | None = None
         self.data: Any = None
+        self._query: dict[str, str] | None = None
+
+    @property
+    def query(self) -> dict[str, str]:
+        """Query parameters of the upgrade, decoded; the last of a name wins."""
+        if self._query is None:
+            self._query = pairs(self.query_text)
+        return self._query
 
     @property
     def usable(self) -> bool:
@@ -82,6 +117,7 @@ class Exchange:
         "body",
         "data",
         "done",
+        "half",
         "headers",
         "id",
         "ip",
@@ -108,6 +144,7 @@ class Exchange:
         self.ip = peer.rpartition(":")[0]
         self.id = headers.get("x-request-id") or f"{peer}#{number}"
         self.route: Route | None = None
+        self.half: DialectHalf | None = None
         self.params: tuple[str, ...] = ()
         self.done = False
         """Answered, cut, or gone: nothing more may be said."""

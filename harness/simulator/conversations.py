@@ -100,6 +100,7 @@ class Conversation:
         self.agent: Agent | None = None
         self.agent_id = self.agent_name = ""
         self.bound: Conn | None = None
+        """The newest of its connections."""
         self.away: Timer | None = None
         self.streams: dict[str, Stream] = {}
         self.stream: Stream | None = None
@@ -124,7 +125,12 @@ class Conversation:
         return self.state == CLOSED
 
     def copy_of(self, mid: str, stamp_ms: int, nonce: Nonce | None) -> Copy:
-        """The copy stored under a message id at a time; the same id and time are the same copy: nobody can tell them apart."""
+        """The copy stored under a message id at a time; the same id and time are the same copy: nobody can tell them apart.
+
+        Where the dialect's frames show neither, all copies of a message are the same.
+        """
+        if nonce is not None and not self.dialect.tells_copies:
+            mid, stamp_ms = nonce.id, 0
         times = self.copies.setdefault(mid, {})
         copy = times.get(stamp_ms)
         if copy is None or copy.nonce is not nonce:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import hmac
 from collections import deque
 from random import Random
@@ -30,12 +31,17 @@ class Credentials:
         self._table, self._secret, self.life, self._rng = table, secret, life, rng
         self._allowed = frozenset(table.scopes)
         self._grants: dict[str, Grant] = {}
-        self._queue: deque[Grant] = deque()
+        self._ends: list[tuple[int, str]] = []
         self._refresh: dict[str, tuple[str, frozenset[str], int]] = {}
         self._refresh_queue: deque[tuple[int, str]] = deque()
 
     def __len__(self) -> int:
         return len(self._grants)
+
+    @property
+    def client(self) -> str:
+        """The application's id."""
+        return self._table.client_id
 
     def known_client(self, client: str, secret: str) -> bool:
         """Do id and secret belong to the application?"""
@@ -46,13 +52,13 @@ class Credentials:
         """May a page of that origin ask? A request without one is not a browser's."""
         return origin is None or not self._table.origins or origin in self._table.origins
 
-    def grant(self, now: int, client: str, scopes: frozenset[str] | None = None) -> Grant:
+    def grant(self, now: int, client: str, scopes: frozenset[str] | None = None, life: int | None = None) -> Grant:
         """Give an access token for the scopes asked for, as far as they are allowed (None: all that are)."""
         self._prune(now)
         given = self._allowed if scopes is None else scopes & self._allowed
-        grant = Grant(f"sim.{self._rng.getrandbits(128):032x}", client, given, now + self.life)
+        grant = Grant(f"sim.{self._rng.getrandbits(128):032x}", client, given, now + (self.life if life is None else life))
         self._grants[grant.token] = grant
-        self._queue.append(grant)
+        heapq.heappush(self._ends, (grant.expires, grant.token))
         return grant
 
     def refresh_token(self, now: int, grant: Grant) -> str:
@@ -87,9 +93,9 @@ class Credentials:
         return [grant for grant in self._grants.values() if grant.live(now)]
 
     def _prune(self, now: int) -> None:
-        queue = self._queue
-        while queue and queue[0].expires <= now:
-            self._grants.pop(queue.popleft().token, None)
+        ends = self._ends
+        while ends and ends[0][0] <= now:
+            self._grants.pop(heapq.heappop(ends)[1], None)
         later = self._refresh_queue
         while later and later[0][0] <= now:
             self._refresh.pop(later.popleft()[1], None)

@@ -115,12 +115,15 @@ class Deliveries:
             self._overtake(now, conv, message)
 
     def _torn(self, now: int, plan: Plan) -> bool:
+        """Cut every connection that it would go over; one that stalls or may not have it keeps all of them whole."""
         conv, message = plan.conv, plan.message
-        conn = conv.bound
-        if conn is None or not conn.usable or conn.gate is not None or not conv.dialect.may_push(now, conn):
+        half = conv.dialect
+        conns = half.connections(conv)
+        if not conns or not all(conn.usable and conn.gate is None and half.may_push(now, conn) for conn in conns):
             return False
         self._engine.act(now, plan.tear, message.unit)
-        self._engine.tear(now, conn, conv.dialect.frame(conv, message), plan.tear, message)
+        for conn in conns:
+            self._engine.tear(now, conn, half.frame(conv, message), plan.tear, message)
         return True
 
     def _overtake(self, now: int, conv: Conversation, message: Message) -> None:

@@ -17,6 +17,11 @@ def iso(ms: int) -> str:
     return f"{_second(ms // 1000)}{ms % 1000:03d}Z"
 
 
+def iso_seconds(ms: int) -> str:
+    """The same in whole seconds, `2024-05-12T14:30:00Z`; a part of a second is left out."""
+    return f"{_second(ms // 1000)[:-1]}Z"
+
+
 @lru_cache(maxsize=256)
 def _second(second: int) -> str:
     return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S.")

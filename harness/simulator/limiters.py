@@ -1,4 +1,4 @@
-"""Rate limits: token bucket, fixed window, sliding window; one count per client, address, session or application."""
+"""Rate limits: token bucket, fixed window, sliding window; one count per client, address, session, connection, …"""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any, Protocol
 from harness.simulator import spelling
 from harness.simulator.spelling import SECOND
 
-SCOPES = ("client", "ip", "session", "deployment", "app")
+SCOPES = ("client", "ip", "session", "connection", "deployment", "organisation")
+ALIASES = {"app": "organisation"}
 KINDS = ("token_bucket", "fixed_window", "sliding_window")
 PRUNE_ABOVE = 4096
 
@@ -21,7 +22,7 @@ class LimitSpec:
     """One entry of `limits`."""
 
     endpoint: str
-    """Template such as `POST /oauth/token`, `frame message` for a frame, or `*`."""
+    """Template such as `POST /oauth/token`, `frame message` for a frame, or `*`; `|` between several that are counted as one."""
     kind: str
     rate: float
     """Events per ns (token bucket)."""
@@ -40,10 +41,14 @@ _READERS: dict[str, Callable[[Any, str], Any]] = {
     "rate": spelling.rate,
     "burst": lambda value, where: spelling.whole(value, where, low=1),
     "window": spelling.duration,
-    "scope": spelling.choice(*SCOPES),
+    "scope": lambda value, where: _scope(value, where),
     "retry_after": lambda value, where: _retry_after(value, where),
     "count_refused": spelling.flag,
 }
+
+
+def _scope(value: Any, where: str) -> str:
+    return str(spelling.choice(*SCOPES)(ALIASES.get(value, value) if isinstance(value, str) else value, where))
 
 
 def _retry_after(value: Any, where: str) -> str:
@@ -181,12 +186,22 @@ _MAKE: dict[str, Callable[[LimitSpec, int], Limiter]] = {
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks, in every way that a limit may count."""
+    """Who asks, in every way that a limit may count. What is left empty counts as the next wider thing."""
 
     client: str
     ip: str
     session: str
-    app: str
+    organisation: str = "app"
+    connection: str = ""
+    deployment: str = ""
+
+    def key(self, scope: str) -> str:
+        """Its name within a scope."""
+        if scope == "connection":
+            return self.connection or self.session
+        if scope == "deployment":
+            return self.deployment or self.organisation
+        return str(getattr(self, scope))
 
 
 class Limits:
@@ -198,17 +213,21 @@ class Limits:
         self._counts: dict[tuple[int, str], Limiter] = {}
         self._prune_at = PRUNE_ABOVE
 
+    def __bool__(self) -> bool:
+        """Is there any?"""
+        return bool(self._specs)
+
     def ask(self, now: int, endpoint: str, caller: Caller) -> tuple[int, str] | None:
         """None: go on. Else the wait in ns and the way to tell it (`retry_after`) of the limit that refuses."""
         if not self._specs:
             return None
         places = self._by_endpoint.get(endpoint)
         if places is None:
-            places = [place for place, spec in enumerate(self._specs) if spec.endpoint in ("*", endpoint)]
+            places = [place for place, spec in enumerate(self._specs) if not {"*", endpoint}.isdisjoint(spec.endpoint.split("|"))]
             self._by_endpoint[endpoint] = places
         for place in places:
             spec = self._specs[place]
-            key = (place, self._key(spec.scope, caller))
+            key = (place, caller.key(spec.scope))
             count = self._counts.get(key)
             if count is None:
                 if len(self._counts) > self._prune_at:
@@ -222,11 +241,3 @@ class Limits:
     def _prune(self, now: int) -> None:
         self._counts = {key: count for key, count in self._counts.items() if not count.idle(now)}
         self._prune_at = max(PRUNE_ABOVE, 2 * len(self._counts))
-
-    @staticmethod
-    def _key(scope: str, caller: Caller) -> str:
-        if scope == "client":
-            return caller.client
-        if scope == "ip":
-            return caller.ip
-        return caller.session if scope == "session" else caller.app

@@ -53,6 +53,9 @@ class EngineLike(Protocol):
     def on_frame(self, now: int, conn: int, data: str | bytes) -> None:
         """A whole frame came in."""
 
+    def on_ping(self, now: int, conn: int, payload: bytes) -> None:
+        """A ping of the WebSocket protocol came in."""
+
     def on_socket_closed(self, now: int, conn: int, by: str, code: int) -> None:
         """A WebSocket has ended."""
 
@@ -127,6 +130,11 @@ class Shell:
         """Write a binary frame."""
         channel = self._channels.get(conn)
         return channel is not None and channel.push(2, data)
+
+    def pong(self, conn: int, payload: bytes) -> None:
+        """Answer a ping of the WebSocket protocol."""
+        if channel := self._channels.get(conn):
+            channel.pong(payload)
 
     def close(self, conn: int, code: int, reason: str) -> None:
         """Begin the closing handshake."""
@@ -217,7 +225,7 @@ class Shell:
         try:
             await ws.prepare(request)
             channel.opened()
-            by, code = await read_all(ws, channel, self._on_frame)
+            by, code = await read_all(ws, channel, self._on_frame, self._on_ping)
             return ws
         finally:
             del self._channels[number]
@@ -228,17 +236,18 @@ class Shell:
             self._tell(self.engine.on_socket_closed, number, by, code)
 
     def _on_frame(self, now: int, number: int, data: str | bytes) -> None:
-        try:
-            self.engine.on_frame(now, number, data)
-        except Exception:  # a fault of ours must be seen, and must not end the run
-            self._complain()
-        self._arm(now)
+        self._tell_at(now, self.engine.on_frame, number, data)
+
+    def _on_ping(self, now: int, number: int, payload: bytes) -> None:
+        self._tell_at(now, self.engine.on_ping, number, payload)
 
     def _tell(self, event: Callable[..., object], *arguments: Any) -> bool:
-        now = time.monotonic_ns()
+        return self._tell_at(time.monotonic_ns(), event, *arguments)
+
+    def _tell_at(self, now: int, event: Callable[..., object], *arguments: Any) -> bool:
         try:
             event(now, *arguments)
-        except Exception:  # as above
+        except Exception:  # a fault of ours must be seen, and must not end the run
             self._complain()
             return False
         finally:

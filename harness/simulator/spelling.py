@@ -36,11 +36,16 @@ class SimConfigError(UsageError, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """A distribution of durations: `fixed`, `uniform` (mean ± part), `lognormal` (median, sigma) or `exponential` (mean)."""
+    """A distribution of durations.
+
+    `fixed`, `uniform` (mean ± part), `lognormal` (median, sigma), `exponential` (mean), `bimodal` (`most`, and for the share
+    `extent` of the draws `far`), `pareto` (least, 1/alpha, and `far` as the most).
+    """
 
     kind: str = "fixed"
     centre: int = 0
     extent: float = 0.0
+    far: int = 0
 
     def sample(self, rng: Random) -> int:
         """Draw one duration in ns. A fixed one draws nothing from the generator."""
@@ -51,6 +56,10 @@ class Spread:
             return round(self.centre * (1.0 + self.extent * (2.0 * rng.random() - 1.0)))
         if kind == "lognormal":
             return round(self.centre * math.exp(self.extent * rng.gauss(0.0, 1.0)))
+        if kind == "bimodal":
+            return self.far if rng.random() < self.extent else self.centre
+        if kind == "pareto":
+            return min(round(self.centre * math.pow(1.0 - rng.random(), -self.extent)), self.far)
         return round(-self.centre * math.log(1.0 - rng.random()))
 
 
@@ -76,7 +85,7 @@ def duration(value: Any, where: str) -> int:
 
 
 def spread(value: Any, where: str) -> Spread:
-    """Read `"8s"`, `"8s±20%"`, `{lognormal = {median, p95}}`, `{uniform = {min, max}}` or `{poisson = {mean}}`."""
+    """Read `"8s"`, `"8s±20%"` or a table of one distribution, such as `{lognormal = {median, p95}}`."""
     if isinstance(value, str) and (found := _AROUND.match(value)):
         part = float(found[2]) / 100.0
         if part > 1.0:
@@ -99,13 +108,30 @@ def spread(value: Any, where: str) -> Spread:
             if high < low:
                 raise wrong(where, "a uniform needs min <= max")
             return Spread("uniform", (low + high) // 2, (high - low) / (high + low) if high else 0.0)
+        if kind in ("bimodal", "pareto") and isinstance(inner, dict):
+            return _tailed(kind, inner, f"{where}.{kind}")
     if isinstance(value, dict):
         raise wrong(
             where,
             f"{value!r} is no distribution",
-            "Known: {lognormal = {median, p95}}, {uniform = {min, max}}, {poisson = {mean}}.",
+            "Known: {lognormal = {median, p95}}, {uniform = {min, max}}, {poisson = {mean}}, {bimodal = {most, rest, share}}, "
+            "{pareto = {min, p99, max}}.",
         )
     return Spread("fixed", duration(value, where))
+
+
+def _tailed(kind: str, inner: dict[Any, Any], where: str) -> Spread:
+    """Read `{bimodal = {most, rest, share}}` (two values) or `{pareto = {min, p99, max}}` (a heavy tail, cut at `max`)."""
+    names = ("most", "rest", "share") if kind == "bimodal" else ("min", "p99", "max")
+    if set(inner) != set(names):
+        raise wrong(where, f"it takes exactly {', '.join(names)}")
+    if kind == "bimodal":
+        most, rest = (duration(inner[name], f"{where}.{name}") for name in ("most", "rest"))
+        return Spread("bimodal", most, share(inner["share"], f"{where}.share"), rest)
+    low, p99, high = (duration(inner[name], f"{where}.{name}") for name in names)
+    if not 0 < low <= p99 <= high:
+        raise wrong(where, "a pareto needs 0 < min <= p99 <= max")
+    return Spread("pareto", low, math.log(p99 / low) / math.log(100.0), high)
 
 
 def share(value: Any, where: str) -> float:
@@ -130,6 +156,13 @@ def whole(value: Any, where: str, *, low: int = 0) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < low:
         raise wrong(where, f"{value!r} is no whole number of at least {low}")
     return value
+
+
+def signed(value: Any, where: str) -> float:
+    """Read a number of either sign."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise wrong(where, f"{value!r} is no number")
+    return float(value)
 
 
 def number(value: Any, where: str) -> float:

@@ -15,12 +15,16 @@ from typing import Any
 class Nonce:
     """One numbered message of a stream, however often it was stored or handed over."""
 
-    __slots__ = ("confirmed", "copies", "fault", "handed", "id", "seq", "stored", "stream", "taken")
+    __slots__ = ("answers", "confirmed", "copies", "fault", "handed", "id", "received", "seq", "stored", "stream", "taken")
 
     def __init__(self, stream: Stream, direction: str, seq: int) -> None:
         self.stream, self.seq = stream, seq
         self.id = f"{stream.key}.{direction}.{seq}"
         self.handed = False
+        self.received = 0
+        """When it first came in, by the server's clock (a guest's)."""
+        self.answers: Nonce | None = None
+        """What it answers (an agent's)."""
         self.taken = self.confirmed = False
         self.stored = 0
         self.copies: list[Copy] = []
@@ -86,8 +90,12 @@ class Stream:
 class TruthLog:
     """Writes rows, counts them, and ends them with a seal."""
 
-    def __init__(self, write: Callable[[str], object]) -> None:
+    def __init__(self, write: Callable[[str], object], *, clock: Callable[[], int] | None = None) -> None:
+        """`clock` tells when exactly something was handed over, where that is written down (see `timing`)."""
         self._write = write
+        self._clock = clock
+        self.timings = False
+        """Are there rows that tell when each message and request came in, and when its answer was handed over?"""
         self._hash = hashlib.sha256()
         self._sealed = False
         self.counts: dict[str, int] = {}
@@ -183,6 +191,8 @@ class TruthLog:
         if nonce is None:
             return
         if not nonce.handed:
+            if self.timings:
+                self._time_push(now, nonce)
             self._first(now, nonce, via)
             stream, seq = nonce.stream, nonce.seq
             if stream.agent.get(seq) is nonce:
@@ -213,6 +223,17 @@ class TruthLog:
         if not nonce.handed:
             self._first(now, nonce, via)
         self._seen(now, copy, nonce, via)
+
+    def timing(self, now: int, unit: str, of: str, received: int) -> None:
+        """What came in at `received` was answered just now. Rows of one instant's work differ by what the work takes."""
+        handed = now if self._clock is None else self._clock()
+        self.row(handed, "timing", unit, of=of, received=received)
+
+    def _time_push(self, now: int, nonce: Nonce) -> None:
+        if nonce.received:
+            self.timing(now, nonce.id, "echo", nonce.received)
+        elif nonce.answers is not None and nonce.answers.received:
+            self.timing(now, nonce.answers.id, "reply", nonce.answers.received)
 
     def _first(self, now: int, nonce: Nonce, via: str) -> None:
         nonce.handed = True

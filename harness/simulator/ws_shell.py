@@ -127,9 +127,12 @@ class Channel:
 
 
 async def read_all(
-    ws: web.WebSocketResponse, channel: Channel, on_frame: Callable[[int, int, str | bytes], None]
+    ws: web.WebSocketResponse,
+    channel: Channel,
+    on_frame: Callable[[int, int, str | bytes], None],
+    on_ping: Callable[[int, int, bytes], None],
 ) -> tuple[str, int]:
-    """Give every whole frame to the engine, in order, until the end: who ended it (`guest` or `server`) and the close code.
+    """Give every whole frame and every ping to the engine, in order, until the end: who ended it, and the close code.
 
     Code 1005: the guest's close frame had none; 1006: no close frame came. Frames that arrive after the engine has ended the
     connection are read and dropped, as by a server that has gone away.
@@ -142,7 +145,8 @@ async def read_all(
             if not channel.ended:
                 on_frame(now, channel.number, message.data)
         elif kind is WSMsgType.PING:
-            channel.pong(message.data)
+            if not channel.ended:
+                on_ping(now, channel.number, bytes(message.data))
         elif kind is WSMsgType.CLOSE:
             return "guest", int(message.data or 0) or NO_CODE
         elif kind is WSMsgType.ERROR and isinstance(message.data, WebSocketError):

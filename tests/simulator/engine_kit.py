@@ -1,155 +1,30 @@
-"""An engine on a bench: an outlet that keeps what it is given, a clock moved by hand, rows of truth to look at."""
+"""The bench with what the tests of the webchat server share."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote
 
-from harness.core.wire import HttpResponse
-from harness.simulator.config import SimConfig
-from harness.simulator.engine import Engine
-from harness.simulator.truth import TruthLog
+from harness.conformance.bench import CALM, MS, SECOND, SECRET, WALL, faults
+from harness.conformance.bench import Bench as Plain
 
-SECOND = 1_000_000_000
-MS = 1_000_000
-SECRET = "not-a-real-secret"
-WALL = 1_700_000_000 * SECOND
+__all__ = ["CALM", "MS", "SCOPE", "SECOND", "SECRET", "WALL", "Bench", "faults"]
+
 SCOPE = "webchat:send webchat:read conversation:read"
-CALM = {"agents": {"accept": "1s", "reply": "2s", "typing": 0}, "keepalive": {"ping_every": 0}}
 
 
-class Bench:
-    """Outlet and clock in one. What the engine ends is reported back to it before the clock moves on."""
-
-    def __init__(self, table: dict[str, Any] | None = None, *, seed: int = 1, **options: Any) -> None:
-        self.lines: list[str] = []
-        self.now = self.start = 1_000 * SECOND
-        self.pushed: dict[int, list[str | bytes]] = {}
-        self.ended: dict[int, tuple[str, int]] = {}
-        self.answers: dict[int, HttpResponse] = {}
-        self.cuts: list[int] = []
-        self.unreadable: set[int] = set()
-        self._told: list[tuple[str, int, int]] = []
-        self._number = 0
-        self.truth = TruthLog(self.lines.append)
-        config = SimConfig.parse({**CALM, **(table or {})})
-        self.engine = Engine(
-            config, seed=seed, outlet=self, truth=self.truth, wall_offset_ns=WALL - self.now, secret=SECRET, **options
-        )
-        self.engine.begin(self.now)
-
-    # ------------------------------------------------------------ outlet
-    def push(self, conn: int, text: str) -> bool:
-        return self._push(conn, text)
-
-    def push_bytes(self, conn: int, data: bytes) -> bool:
-        return self._push(conn, data)
-
-    def _push(self, conn: int, data: str | bytes) -> bool:
-        if conn in self.ended or conn in self.unreadable:
-            return False
-        self.pushed.setdefault(conn, []).append(data)
-        return True
-
-    def _end(self, conn: int, how: str, code: int) -> None:
-        assert conn not in self.ended
-        self.ended[conn] = (how, code)
-        self._told.append(("closed", conn, code))
-
-    def close(self, conn: int, code: int, reason: str) -> None:
-        assert code != 1000
-        self._end(conn, "close", code)
-
-    def reset(self, conn: int) -> None:
-        self._end(conn, "reset", 0)
-
-    def tear(self, conn: int, text: str) -> None:
-        assert text
-        self._end(conn, "tear", 0)
-
-    def respond(self, request: int, response: HttpResponse) -> None:
-        assert request not in self.answers
-        self.answers[request] = response
-        self._told.append(("responded", request, 0))
-
-    def cut(self, request: int) -> None:
-        assert request not in self.answers
-        self.cuts.append(request)
-
-    # ------------------------------------------------------------ clock
-    def tell(self) -> None:
-        while self._told:
-            kind, number, code = self._told.pop(0)
-            if kind == "closed":
-                self.engine.on_socket_closed(self.now, number, "server", code)
-            else:
-                self.engine.on_responded(self.now, number, True)
-
-    def run(self, seconds: float) -> None:
-        end = self.now + round(seconds * SECOND)
-        self.tell()
-        while (due := self.engine.next_deadline()) is not None and due <= end:
-            self.now = max(self.now, due)
-            self.engine.on_deadline(self.now)
-            self.tell()
-        self.now = end
-
-    # ------------------------------------------------------------ guest
-    def number(self) -> int:
-        self._number += 1
-        return self._number
-
-    def request(
-        self,
-        method: str,
-        path: str,
-        body: Any = b"",
-        *,
-        peer: str = "127.0.0.1:2000",
-        rid: str = "",
-        token: str = "",
-        **headers: str,
-    ) -> int:
-        number = self.number()
-        given = {name.replace("_", "-"): value for name, value in headers.items()}
-        given["x-request-id"] = rid or f"req-{number}"
-        if token:
-            given["authorization"] = f"Bearer {token}"
-        data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        self.engine.on_request(self.now, number, peer, method, path, given, data)
-        self.tell()
-        return number
-
-    def answer(self, number: int) -> tuple[int, Any]:
-        response = self.answers[number]
-        return response.status, json.loads(response.body) if response.body else None
+class Bench(Plain):
+    """A bench whose sockets are webchat's unless said otherwise."""
 
     def token(self, scope: str = SCOPE, **options: Any) -> str:
         form = f"grant_type=client_credentials&client_id=guestswarm&client_secret={SECRET}&scope={quote(scope)}"
         return str(self.answer(self.request("POST", "/oauth/token", form.encode(), **options))[1]["access_token"])
 
-    def socket(self, peer: str = "127.0.0.1:3000", *, token: str | None = None, path: str = "/webchat") -> int:
-        number = self.number()
-        assert self.engine.on_upgrade(self.now, number, peer, path, {}) is None
+    def socket(self, peer: str = "127.0.0.1:3000", *, path: str = "/webchat", token: str | None = None, **headers: str) -> int:
+        number = super().socket(peer, path=path, **headers)
         if token != "":
             self.say(number, type="auth", token=token or self.token())
         return number
-
-    def say(self, conn: int, **frame: Any) -> None:
-        self.frame(conn, json.dumps(frame))
-
-    def frame(self, conn: int, data: str | bytes) -> None:
-        self.engine.on_frame(self.now, conn, data)
-        self.tell()
-
-    def leave(self, conn: int, code: int = 1000) -> None:
-        """The guest closes."""
-        if conn not in self.ended:
-            self.ended[conn] = ("guest", code)
-            self.engine.on_socket_closed(self.now, conn, "guest", code)
-            self.tell()
 
     def routed(self, peer: str = "127.0.0.1:3000", **options: Any) -> tuple[int, str]:
         """A socket in a new conversation."""
@@ -160,34 +35,9 @@ class Bench:
     def message(self, conn: int, conv: str, seq: int, *, label: str = "1-1", mid: str = "") -> None:
         self.say(conn, type="message", conversationId=conv, messageId=mid or f"m{seq}", text=f"Hello [#run.{label}.g.{seq}]")
 
-    # ------------------------------------------------------------ looking
-    def frames(self, conn: int, kind: str = "") -> list[dict[str, Any]]:
-        found = []
-        for data in self.pushed.get(conn, []):
-            try:
-                frame = json.loads(data) if isinstance(data, str) else None
-            except ValueError:
-                continue
-            if isinstance(frame, dict) and (not kind or frame.get("type") == kind):
-                found.append(frame)
-        return found
-
-    def last(self, conn: int, kind: str = "") -> dict[str, Any]:
-        return self.frames(conn, kind)[-1]
-
     def texts(self, conn: int) -> list[str]:
         """Markers of the message frames, in order."""
         return [frame["text"][frame["text"].rfind("#") + 1 : -1] for frame in self.frames(conn, "message")]
-
-    def rows(self, *names: str) -> list[dict[str, Any]]:
-        rows = [json.loads(line) for line in self.lines]
-        return [row for row in rows if not names or row["row"] in names]
-
-    def ids(self, name: str) -> list[str]:
-        return [row["id"] for row in self.rows(name)]
-
-    def acts(self, fault: str) -> list[str]:
-        return [row["id"] for row in self.rows("act") if row["name"] == fault]
 
     def listing(self, conv: str, *, since: str = "", limit: int = 50, rid: str = "", token: str = "") -> list[dict[str, Any]]:
         query = f"conversationId={conv}&limit={limit}" + (f"&since={since}" if since else "")
@@ -195,10 +45,3 @@ class Bench:
         status, body = self.answer(number)
         assert status == 200, body
         return list(body["messages"])
-
-    def seal(self) -> dict[str, int]:
-        return dict(self.engine.seal(self.now))
-
-
-def faults(*plans: dict[str, Any]) -> dict[str, Iterable[Any]]:
-    return {"faults": list(plans)}

@@ -52,6 +52,9 @@ class Script:
     def on_frame(self, now: int, conn: int, data: str | bytes) -> None:
         self._note("frame", conn, data)
 
+    def on_ping(self, now: int, conn: int, payload: bytes) -> None:
+        self._note("ping", conn, payload)
+
     def on_socket_closed(self, now: int, conn: int, by: str, code: int) -> None:
         self._note("closed", conn, by, code)
 

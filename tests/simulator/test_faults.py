@@ -443,6 +443,59 @@ def test_skew() -> None:
     assert bench.engine.stamp_ms(bench.now) - bench.engine.wall_ms(bench.now) == 90_000
 
 
+# ---------------------------------------------------------------- the whole server
+
+
+def test_standstill() -> None:
+    """Frames, requests and new sockets alike wait for its end; what came in and when is not forgotten."""
+    table = {"timings": True, "latency": {"echo": "50ms"}, "agents": {"accept": "100ms", "reply": "500ms", "typing": 0}}
+    bench = Bench({"faults": [{"name": "standstill", "at": "5s", "every": "10s", "length": "2s"}], **table})
+    conn, conv = bench.routed()
+    token = bench.token()
+    bench.run(4.98)
+    began = bench.start + 5 * SECOND
+    bench.message(conn, conv, 1)
+    bench.run(0.5)
+    came = bench.now
+    bench.message(conn, conv, 2)
+    other = bench.socket("127.0.0.1:3001", token=token)
+    number = bench.request("GET", f"/api/v2/conversations/messages?conversationId={conv}", token="none", rid="r1")
+    bench.run(1)
+    assert bench.texts(conn) == []
+    assert bench.frames(other, "auth") == []
+    assert bench.engine.health(bench.now)["parked"] == 0
+    bench.run(1)
+    assert bench.texts(conn)[:2] == ["run.1-1.g.1", "run.1-1.g.2"]
+    assert [frame["status"] for frame in bench.frames(other, "auth")] == ["success"]
+    assert bench.answer(number)[0] == 401
+    assert bench.acts("standstill") == ["server"]
+    times = {row["id"]: row for row in bench.rows("timing") if row["of"] == "echo"}
+    assert times["run.1-1.g.1"]["t"] == began + 2 * SECOND  # was due within it
+    assert times["run.1-1.g.2"]["received"] == came
+    assert times["run.1-1.g.2"]["t"] == began + 2 * SECOND + 50 * MS
+    asked = next(row for row in bench.rows("timing") if row["id"] == "r1")
+    assert (asked["of"], asked["received"]) == ("http", came)
+    bench.run(8)
+    assert len(bench.acts("standstill")) == 2
+
+
+def test_standstill_ends_when_the_run_settles() -> None:
+    bench, conn, conv = talk({"name": "standstill", "at": "2s", "length": "60s"}, messages=1)
+    bench.message(conn, conv, 2)
+    assert "run.1-1.g.2" not in bench.texts(conn)
+    bench.engine.settle(bench.now)
+    assert "run.1-1.g.2" in bench.texts(conn)
+
+
+def test_what_a_guest_did_before_it_left_a_standing_server_is_done_all_the_same() -> None:
+    bench, conn, conv = talk({"name": "standstill", "at": "2s", "length": "20s"}, messages=1)
+    bench.message(conn, conv, 2)
+    bench.leave(conn)
+    bench.run(30)
+    assert "run.1-1.g.2" in bench.ids("messages.sent")
+    assert bench.engine.health(bench.now)["connections"] == 0
+
+
 # ---------------------------------------------------------------- plans
 
 

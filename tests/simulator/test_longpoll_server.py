@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.conformance.witness import Witness, scenes
 from harness.core.wire import HttpResponse
 from harness.simulator.dialects import multipart
 from tests.simulator.engine_kit import SECRET, Bench, faults
-from tests.simulator.witness import Witness, scenes
 
 SCENES = scenes("longpoll")
 QUEUE = "a1b2c3d4-e5f6-7890-abcd-ef1234567890"

@@ -148,8 +148,10 @@ def test_a_push_to_a_guest_that_has_not_been_seen_to_close_counts(any_rig: Rig):
 
 
 def test_pings_are_answered_and_binary_and_fragments_come_whole(any_rig: Rig):
+    any_rig.engine.when["ping"] = any_rig.shell.pong
     client, conn = any_rig.ws()
     client.ping(b"are you there")
+    assert any_rig.engine.next("ping") == (conn, b"are you there")
     frame = client.recv_frame()
     assert (frame.opcode, frame.data) == (ABNF.OPCODE_PONG, b"are you there")
     client.pong(b"unasked")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -57,6 +58,8 @@ def test_a_full_table() -> None:
         ({"token_life": "1 week"}, "simulator.token_life", "no duration"),
         ({"latency": {"echo": {"normal": "1s"}}}, "simulator.latency.echo", "lognormal"),
         ({"latency": {"echo": {"lognormal": {"median": "2s", "p95": "1s"}}}}, "simulator.latency.echo", "median"),
+        ({"latency": {"echo": {"pareto": {"min": "0s", "p99": "1s", "max": "9s"}}}}, "simulator.latency.echo.pareto", "min"),
+        ({"latency": {"echo": {"bimodal": {"most": "1s"}}}}, "simulator.latency.echo.bimodal", "most, rest, share"),
         ({"limits": [{"rate": "5 per s"}]}, "simulator.limits[0].rate", "5/s"),
         ({"skills": {"Billing": "yes"}}, "simulator.skills.Billing", "true"),
         ({"faults": [{"name": "dely"}]}, "simulator.faults[0].name", "delay"),
@@ -124,6 +127,7 @@ def test_what_a_scenario_may_write_the_simulator_reads_alike(value: Any) -> None
 
 def test_instants() -> None:
     assert instants.iso(1715524330007) == "2024-05-12T14:32:10.007Z"
+    assert instants.iso_seconds(1715524330999) == "2024-05-12T14:32:10Z"
     assert instants.parse("2024-05-12T14:32:10.007Z") == 1715524330007
     assert instants.parse("2024-05-12T14:32:10Z") == 1715524330000
     for wrong in ("", "now", "2024-13-12T14:32:10Z", "2024-05-12", "2024-05-12T14:32:10+02:00"):
@@ -143,6 +147,9 @@ def test_refresh_tokens_are_used_up_and_grow_old() -> None:
     assert store.refreshed(62 * SECOND, late) is None
     assert store.find(9 * SECOND, first.token) is first
     assert store.find(10 * SECOND, first.token) is None
+    short = store.grant(11 * SECOND, "me", frozenset(), SECOND)
+    assert store.find(12 * SECOND - 1, short.token) is short
+    assert store.find(12 * SECOND, short.token) is None
 
 
 def test_origins() -> None:
@@ -152,3 +159,17 @@ def test_origins() -> None:
     assert not store.origin_allowed("https://evil.example")
     assert not store.known_client("me", "wrong")
     assert not Credentials(SimConfig().credentials, "", SECOND, Random(1)).known_client("guestswarm", "")
+
+
+def test_latencies_of_two_kinds_and_with_a_heavy_tail() -> None:
+    rng = Random(1)
+    two = spelling.spread({"bimodal": {"most": "50ms", "rest": "500ms", "share": "1%"}}, "x")
+    drawn = [two.sample(rng) for _ in range(20_000)]
+    assert set(drawn) == {SECOND // 20, SECOND // 2}
+    assert 150 <= drawn.count(SECOND // 2) <= 250
+    heavy = spelling.spread({"pareto": {"min": "20ms", "p99": "400ms", "max": "3s"}}, "x")
+    drawn = sorted(heavy.sample(rng) for _ in range(20_000))
+    assert drawn[0] >= SECOND // 50
+    assert drawn[-1] == 3 * SECOND
+    assert drawn[19_800] == pytest.approx(0.4 * SECOND, rel=0.2)
+    assert drawn[9_999] == pytest.approx(20e6 * 2 ** (1 / (math.log(100) / math.log(20))), rel=0.02)

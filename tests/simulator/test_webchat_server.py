@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from harness.conformance.witness import Witness, scenes
 from tests.simulator.engine_kit import SECOND, SECRET, Bench
-from tests.simulator.witness import Witness, scenes
 
 SCENES = scenes("webchat")
 TABLE = {

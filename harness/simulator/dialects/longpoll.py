@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import json
 from bisect import bisect_right
 from collections import OrderedDict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.simulator import instants
+from harness.simulator import bodies, instants, spelling
 from harness.simulator.connections import Exchange
 from harness.simulator.conversations import CONNECTED, GUEST, QUEUED, Conversation, Message
 from harness.simulator.credentials import Grant
 from harness.simulator.dialects import multipart
 from harness.simulator.dialects.base import OVERSIZE, DialectHalf, Route
 from harness.simulator.spelling import SECOND
+from harness.simulator.tables import length, positive, setting
 from harness.simulator.timers import Timer
 
 if TYPE_CHECKING:
@@ -37,6 +37,24 @@ FILE_BYTES_KEPT = 64 * 1024 * 1024
 STEP = 8
 """Event ids rise by 1 to this: nobody may count on their being consecutive."""
 Event = tuple[int, dict[str, Any], Message | None]
+
+
+@dataclass(frozen=True, slots=True)
+class LongpollTable:
+    """What only the longpoll half needs."""
+
+    max_wait: int = setting(spelling.duration, 60 * SECOND)
+    """Longest time that a poll is held, whatever it asks for."""
+    mime_types: tuple[str, ...] = setting(
+        spelling.texts, ("application/pdf", "image/png", "image/jpeg", "image/gif", "text/plain", "application/octet-stream")
+    )
+    max_upload: int = setting(positive, 10 * 1024 * 1024)
+    skill_required: bool = setting(spelling.flag, True)
+    """Is the default routing strategy skill-based, so that a guest without a skill loops?"""
+    evaluate_every: int = setting(length, 5 * SECOND)
+    """How often a routing loop is evaluated again; each time costs credits."""
+    max_message: int = setting(positive, 256 * 1024)
+    """Bytes of a message's body; a larger one is answered 413."""
 
 
 class Parked:
@@ -97,10 +115,11 @@ class Longpoll(DialectHalf):
     """Token, guest, messages, events, files."""
 
     name = "longpoll"
+    table = LongpollTable
+    settings: LongpollTable
 
     def __init__(self, engine: Engine) -> None:
         super().__init__(engine)
-        self._table = engine.config.longpoll
         self._salt = engine.new_id("guest")
         self._files: OrderedDict[str, File] = OrderedDict()
         self._contents: OrderedDict[str, int] = OrderedDict()
@@ -132,7 +151,7 @@ class Longpoll(DialectHalf):
         if not credentials.origin_allowed(exchange.headers.get("origin")):
             engine.answer(now, exchange, 403, {"error": "origin_not_allowed"})
             return
-        client, secret = _basic(exchange.headers.get("authorization", ""))
+        client, secret = bodies.basic(exchange.headers.get("authorization", ""))
         if not credentials.known_client(client, secret):
             engine.answer(now, exchange, 401, {"error": "invalid_client"}, headers={"www-authenticate": "Basic"})
             return
@@ -173,17 +192,17 @@ class Longpoll(DialectHalf):
     def _guest(self, now: int, exchange: Exchange) -> None:
         if not self._allowed(now, exchange, "guest:create"):
             return
-        body = _table(exchange.body)
-        email = _text(body, "email")
+        body = bodies.table(exchange.body) or {}
+        email = bodies.text(body, "email")
         if not email:
             self._bad(now, exchange, "email is missing")
             return
-        names = [name for name in (_text(body, "firstName"), _text(body, "lastName")) if name]
+        names = [name for name in (bodies.text(body, "firstName"), bodies.text(body, "lastName")) if name]
         routing = body.get("routing")
         queue, accepted, routable = self._route(routing if isinstance(routing, dict) else {})
         talk = Talk(self._guest_id(email), " ".join(names) or "Guest", queue, loops=not accepted)
         engine = self.engine
-        skill = _text(routing, "skill") if isinstance(routing, dict) else ""
+        skill = bodies.text(routing, "skill") if isinstance(routing, dict) else ""
         why = engine.mismatch((skill,) if skill else ()) if accepted else "routing_loop"
         conv = engine.open(now, self, engine.new_uuid(), routable=routable, data=talk, why=why)
         if accepted:
@@ -202,10 +221,10 @@ class Longpoll(DialectHalf):
         """Queue, whether a queue accepts it (else the default strategy goes round and round), and whether somebody can come."""
         engine = self.engine
         known = engine.config.queues
-        given, skill = routing.get("queueId"), _text(routing, "skill")
+        given, skill = routing.get("queueId"), bodies.text(routing, "skill")
         staffed = engine.routable((skill,) if skill else ())
         if given is None:
-            fits = bool(skill) or not self._table.skill_required
+            fits = bool(skill) or not self.settings.skill_required
             return "default", fits, fits and staffed
         if isinstance(given, str) and given and (not known or given in known):
             return given, True, staffed
@@ -217,7 +236,7 @@ class Longpoll(DialectHalf):
         if conv.state != QUEUED or not talk.loops or talk.timed_out:
             return
         self.engine.truth.row(now, "credits", conv.id)
-        self.engine.timers.at(now + self._table.evaluate_every, self._evaluate, conv)
+        self.engine.timers.at(now + self.settings.evaluate_every, self._evaluate, conv)
 
     def unroutable(self, now: int, conv: Conversation) -> None:
         """Out of the loop: 409 from here on. In a queue without agents a guest waits on."""
@@ -247,13 +266,13 @@ class Longpoll(DialectHalf):
         if conv is None:
             return
         engine, talk = self.engine, conv.data
-        if len(exchange.body) > self._table.max_message:
+        if len(exchange.body) > self.settings.max_message:
             engine.answer(now, exchange, 413, {"code": "too.large"})
             return
         if talk.timed_out or conv.closed:
             self._conflict(now, exchange, "conversation closed" if conv.closed else "routing timed out")
             return
-        body = _table(exchange.body)
+        body = bodies.table(exchange.body) or {}
         sender, to, text, attachments = body.get("from"), body.get("to"), body.get("text"), body.get("attachments")
         wrong = ""
         if not isinstance(text, str):
@@ -313,7 +332,7 @@ class Longpoll(DialectHalf):
         self._supersede(now, conv)
         talk.parked = parked = Parked(exchange, since)
         exchange.on_gone = lambda then: self._gone(then, conv, parked)
-        hold = min(wait * SECOND, self._table.max_wait)
+        hold = min(wait * SECOND, self.settings.max_wait)
         if self._wake(now, conv):
             return
         if hold <= 0:
@@ -461,7 +480,7 @@ class Longpoll(DialectHalf):
         conv = self._find(now, exchange)
         if conv is None:
             return
-        body, engine = _table(exchange.body), self.engine
+        body, engine = bodies.table(exchange.body) or {}, self.engine
         routing, callback = body.get("routing"), body.get("callback")
         if body.get("status") == "closed" or (isinstance(callback, dict) and callback.get("requested") is True):
             engine.close(now, conv, by="callback" if isinstance(callback, dict) else "guest")
@@ -494,7 +513,7 @@ class Longpoll(DialectHalf):
     def _upload(self, now: int, exchange: Exchange) -> None:
         if not self._allowed(now, exchange, "files:upload"):
             return
-        engine, table = self.engine, self._table
+        engine, table = self.engine, self.settings
         part = multipart.field(exchange.headers.get("content-type", ""), exchange.body, "file")
         if part is None:
             self._bad(now, exchange, "multipart/form-data with a field `file` is needed")
@@ -528,30 +547,6 @@ class Longpoll(DialectHalf):
             self.engine.answer(now, exchange, 404, {"code": "not.found"})
         else:
             self.engine.answer(now, exchange, 200, file.content, headers={"content-type": file.kind})
-
-
-def _basic(header: str) -> tuple[str, str]:
-    kind, _, value = header.partition(" ")
-    if kind.lower() != "basic":
-        return "", ""
-    try:
-        client, _, secret = base64.b64decode(value.strip(), validate=True).decode().partition(":")
-    except (binascii.Error, ValueError):
-        return "", ""
-    return client, secret
-
-
-def _table(body: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-def _text(table: dict[str, Any], key: str) -> str:
-    value = table.get(key)
-    return value if isinstance(value, str) else ""
 
 
 def _number(text: str) -> int | None:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from json.encoder import encode_basestring_ascii as quoted
-from random import Random
 from typing import TYPE_CHECKING, Any
 
-from harness.simulator import instants
+from harness.simulator import bodies, instants, spelling
 from harness.simulator.connections import Conn, Exchange
 from harness.simulator.conversations import CLOSED, Conversation, Message
 from harness.simulator.credentials import Grant
+from harness.simulator.dialects import oauth
 from harness.simulator.dialects.base import OVERSIZE, DialectHalf, Route
-from harness.simulator.limiters import Caller
 from harness.simulator.spelling import SECOND
+from harness.simulator.tables import positive, setting
 from harness.simulator.timers import Timer
 
 if TYPE_CHECKING:
@@ -23,16 +24,29 @@ SEND, READ, LIST = "webchat:send", "webchat:read", "conversation:read"
 LONGEST_ID = 200
 
 
+@dataclass(frozen=True, slots=True)
+class WebchatTable:
+    """What only the webchat half needs."""
+
+    attributes: tuple[str, ...] = setting(spelling.texts, ("source", "userTier", "locale", "pageUrl", "userAgent"))
+    """Attribute keys that routing knows, case-sensitive; another one stalls. Empty: all are known."""
+    violations: int = setting(positive, 3)
+    """Frames before `auth` until the socket is closed."""
+    auth_within: int = setting(spelling.duration, 60 * SECOND)
+    expiry_grace: int = setting(spelling.duration, 10 * SECOND)
+    """From the TOKEN_EXPIRED frame to the close."""
+    page: int = setting(positive, 50)
+    page_cap: int = setting(positive, 500)
+
+
 class Link:
     """What the half keeps for one socket."""
 
-    __slots__ = ("expiry", "grant", "idle", "ping", "pong", "violations")
+    __slots__ = ("expiry", "grant", "ping", "pong", "violations")
 
     def __init__(self) -> None:
         self.grant: Grant | None = None
         self.violations = 0
-        self.idle: Timer | None = None
-        """The middlebox's patience."""
         self.expiry: Timer | None = None
         self.ping: Timer | None = None
         """Next ping, or the limit of `auth` before."""
@@ -44,16 +58,16 @@ class Webchat(DialectHalf):
     """The webchat server."""
 
     name = "webchat"
+    table = WebchatTable
+    settings: WebchatTable
     lists = True
     upgrade_paths = ("/webchat",)
 
     def __init__(self, engine: Engine) -> None:
         super().__init__(engine)
-        self._table = engine.config.webchat
-        self._known = frozenset(self._table.attributes)
+        self._known = frozenset(self.settings.attributes)
         self._skills = [{"id": engine.new_uuid(), "name": name} for name in engine.config.skills]
         self._by_grant: dict[str, dict[int, Conn]] = {}
-        self._box = Random(f"{engine.seed}/idle")
         self._frames = {
             "message": self._message,
             "typing": self._typing_or_read,
@@ -67,24 +81,14 @@ class Webchat(DialectHalf):
     def routes(self) -> list[Route]:
         """Token, skill groups, listing."""
         return [
-            Route("POST", "/oauth/token", self._token, "token", '{"error":"rate_limited"}', claims=_claims),
+            Route("POST", "/oauth/token", self._token, "token", oauth.LIMITED),
             Route("GET", "/api/v2/routing/skillgroups", self._skillgroups, "list"),
             Route("GET", "/api/v2/conversations/messages", self._listing, "list"),
         ]
 
     def _token(self, now: int, exchange: Exchange) -> None:
-        form, credentials = exchange.form, self.engine.credentials
-        if form.get("grant_type") != "client_credentials":
-            return self.engine.answer(now, exchange, 400, {"error": "unsupported_grant_type"})
-        if not credentials.known_client(form.get("client_id", ""), form.get("client_secret", "")):
-            return self.engine.answer(now, exchange, 401, {"error": "invalid_client"})
-        scopes = frozenset(form["scope"].split()) if "scope" in form else None
-        grant = credentials.grant(now, form["client_id"], scopes)
-        body = {"access_token": grant.token, "token_type": "bearer", "expires_in": credentials.life // SECOND}
-        truth = self.engine.truth
-        return self.engine.answer(
-            now, exchange, 200, body, handed=lambda at: truth.row(at, "tokens.client_credentials", exchange.id)
-        )
+        form = exchange.form
+        oauth.grant_token(self.engine, now, exchange, form.get("client_id", ""), form.get("client_secret", ""), tells_scope=False)
 
     def _skillgroups(self, now: int, exchange: Exchange) -> None:
         if self.engine.credentials.bearer(now, exchange.headers) is None:
@@ -105,12 +109,12 @@ class Webchat(DialectHalf):
         since: int | None = None
         if "since" in query:
             since = instants.parse(query["since"])
-        limit = query.get("limit", str(self._table.page))
+        limit = query.get("limit", str(self.settings.page))
         if ("since" in query and since is None) or not (
             limit.isascii() and limit.isdigit() and 0 < len(limit) < 10 and int(limit) > 0
         ):
             return engine.answer(now, exchange, 400, {"code": "bad.request"})
-        page = conv.since(since, min(int(limit), self._table.page_cap))
+        page = conv.since(since, min(int(limit), self.settings.page_cap))
         body = ('{"messages":[' + ",".join([_row(conv, message) for message in page]) + "]}").encode()
         return engine.answer(now, exchange, 200, body, handed=lambda at: engine.listed(at, page, exchange.id))
 
@@ -118,21 +122,7 @@ class Webchat(DialectHalf):
     def on_upgrade(self, now: int, conn: Conn, headers: dict[str, str]) -> None:  # noqa: ARG002
         """Accept; the guest has a while to authenticate."""
         link = conn.data = Link()
-        link.ping = self.engine.timers.at(now + self._table.auth_within, self._too_late, conn)
-        patience = self.engine.config.keepalive.idle_cut.sample(self._box)
-        if patience > 0:
-            conn.moved = now
-            link.idle = self.engine.timers.at(now + patience, self._idle, conn, patience)
-
-    def _idle(self, now: int, conn: Conn, patience: int) -> None:
-        """Between the ends something cuts what has been idle; neither is told (until the guest gives up, or for `cut_told`)."""
-        engine = self.engine
-        if not conn.usable or conn.gate is not None or now - conn.moved < patience:
-            if conn.usable:
-                conn.data.idle = engine.timers.at(max(conn.moved + patience, now + SECOND), self._idle, conn, patience)
-            return
-        engine.act(now, "idle_cut", conn.id)
-        engine.stall(now, conn, engine.config.keepalive.cut_told, deaf="idle_cut")
+        link.ping = self.engine.timers.at(now + self.settings.auth_within, self._too_late, conn)
 
     def on_gone(self, now: int, conn: Conn) -> None:  # noqa: ARG002
         """Forget the socket's timers."""
@@ -140,14 +130,13 @@ class Webchat(DialectHalf):
         timers = self.engine.timers
         timers.cancel(link.expiry)
         timers.cancel(link.ping)
-        timers.cancel(link.idle)
-        link.expiry = link.ping = link.idle = None
+        link.expiry = link.ping = None
         if link.grant is not None:
             self._release_grant(conn, link.grant)
 
     def on_frame(self, now: int, conn: Conn, data: str | bytes) -> None:
         """One frame of the guest's."""
-        frame = _decode(data)
+        frame = bodies.frame(data)
         kind = frame.get("type") if frame is not None else None
         link: Link = conn.data
         if link.grant is None and kind != "auth":
@@ -169,7 +158,7 @@ class Webchat(DialectHalf):
 
     def _violation(self, now: int, conn: Conn, link: Link) -> None:
         link.violations += 1
-        if link.violations >= self._table.violations:
+        if link.violations >= self.settings.violations:
             self.engine.end(now, conn, "violation", code=1008, reason="authenticate first")
 
     def _too_late(self, now: int, conn: Conn) -> None:
@@ -205,7 +194,7 @@ class Webchat(DialectHalf):
     def _expired(self, now: int, conn: Conn) -> None:
         link: Link = conn.data
         self._error(now, conn, "TOKEN_EXPIRED")
-        link.expiry = self.engine.timers.at(now + self._table.expiry_grace, self._expelled, conn)
+        link.expiry = self.engine.timers.at(now + self.settings.expiry_grace, self._expelled, conn)
 
     def _expelled(self, now: int, conn: Conn) -> None:
         self.engine.end(now, conn, "expiry", code=4001, reason="token expired")
@@ -336,10 +325,8 @@ class Webchat(DialectHalf):
 
     def typing(self, now: int, conv: Conversation) -> None:
         """Tell that the agent types."""
-        conn = conv.bound
-        if conn is not None and self.may_push(now, conn):
-            who = f'{{"id":{quoted(conv.agent_id)},"name":{quoted(conv.agent_name)}}}'
-            self.engine.push(now, conn, f'{{"type":"typing","conversationId":"{conv.id}","from":{who}}}')
+        who = f'{{"id":{quoted(conv.agent_id)},"name":{quoted(conv.agent_name)}}}'
+        self.tell(now, conv, f'{{"type":"typing","conversationId":"{conv.id}","from":{who}}}')
 
     def may_push(self, now: int, conn: Conn) -> bool:  # noqa: ARG002
         """Only to tokens that may read."""
@@ -383,15 +370,14 @@ class Webchat(DialectHalf):
         if grant is None or scope not in grant.scopes:
             self._error(now, conn, "INSUFFICIENT_SCOPE")
             return True
-        if not engine.config.limits and not engine.faults.refuses:
-            return False
         endpoint = f"frame {frame['type']}"
-        refusal = engine.refusal(now, endpoint, Caller(grant.client, conn.ip, conn.id, "app"))
+        refusal = engine.frame_refusal(now, conn, endpoint)
         if refusal is None:
             return False
         body: dict[str, Any] = {"type": "error", "code": "RATE_LIMITED"}
-        if refusal[1] != "none":
-            body["retryAfter"] = int(refusal[1]) if refusal[1].isdigit() else -(-refusal[0] // SECOND)
+        wait = engine.retry_seconds(refusal)
+        if wait is not None:
+            body["retryAfter"] = wait
         if isinstance(frame.get("messageId"), str):
             body["messageId"] = _short(frame["messageId"])
         engine.push(now, conn, json.dumps(body), done=engine.refuse_frame(conn, endpoint))
@@ -409,13 +395,6 @@ class Webchat(DialectHalf):
         self.engine.push(now, conn, json.dumps(body))
 
 
-def _claims(exchange: Exchange) -> bool:
-    """This dialect's token requests carry the secret and webchat's scopes, or none, in the form."""
-    form = exchange.form
-    scope = form.get("scope", "")
-    return "guest:" not in scope
-
-
 def _row(conv: Conversation, message: Message) -> str:
     mid, sender = quoted(message.id), f'{{"id":{quoted(message.sender_id)},"name":{quoted(message.sender_name)}}}'
     return (
@@ -426,13 +405,3 @@ def _row(conv: Conversation, message: Message) -> str:
 
 def _short(value: object) -> str | None:
     return value[:LONGEST_ID] if isinstance(value, str) else None
-
-
-def _decode(data: str | bytes) -> dict[str, Any] | None:
-    if not isinstance(data, str):
-        return None
-    try:
-        frame = json.loads(data)
-    except (ValueError, RecursionError):
-        return None
-    return frame if isinstance(frame, dict) else None

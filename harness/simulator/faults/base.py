@@ -62,12 +62,11 @@ class Fault:
             return False
         if self.endpoint and route.endpoint != self.endpoint:
             return False
-        return not self.dialect or self._dialect_of(exchange) == self.dialect
+        return not self.dialect or (exchange.half is not None and exchange.half.name == self.dialect)
 
-    @staticmethod
-    def _dialect_of(exchange: Exchange) -> str:
-        owner = getattr(getattr(exchange.route, "handler", None), "__self__", None)
-        return str(getattr(owner, "name", ""))
+    def concerns_upgrade(self, conn: Conn) -> bool:
+        """Is this WebSocket, at its beginning, one of those that the plan means?"""
+        return (not self.endpoint or conn.endpoint == self.endpoint) and (not self.dialect or conn.dialect.name == self.dialect)
 
     # ------------------------------------------------------------ hooks
     def on_start(self, engine: Engine, now: int) -> None:
@@ -115,7 +114,7 @@ class Fault:
         """0, or for how long (ns) a limit of the fault's refuses this."""
         return 0
 
-    def skew_ms(self, now: int) -> int:
+    def skew_ns(self, now: int) -> int:
         """What is added to the server's timestamps."""
         return 0
 
@@ -131,7 +130,7 @@ HOOKS = (
     "on_answer",
     "latency",
     "refuses",
-    "skew_ms",
+    "skew_ns",
 )
 
 
@@ -171,13 +170,13 @@ class Killer(Fault):
                 engine.act(now, self.name, exchange.id)
 
     def after_delivery(self, engine: Engine, now: int, plan: Plan) -> None:
-        """Per unit: strike the connection that the message went to."""
-        conn = plan.conv.bound
-        if self.acts_at_moments or self.endpoint or conn is None or not conn.usable or conn.gate is not None:
+        """Per unit: strike the connections that the message went to."""
+        if self.acts_at_moments or self.endpoint or not self.concerns(plan.message, plan.conv):
             return
-        if self.concerns(plan.message, plan.conv) and self.hit():
-            engine.act(now, self.name, conn.id)
-            self.strike(engine, now, conn)
+        for conn in plan.conv.dialect.connections(plan.conv):
+            if conn.usable and conn.gate is None and self.hit():
+                engine.act(now, self.name, conn.id)
+                self.strike(engine, now, conn)
 
     def on_answer(self, engine: Engine, now: int, exchange: Exchange, response: HttpResponse) -> HttpResponse | None:
         """Per unit: strike the exchange."""

@@ -33,7 +33,7 @@ class FaultBoard:
         self.on_answer: list[Fault] = []
         self.latency: list[Fault] = []
         self.refuses: list[Fault] = []
-        self.skew_ms: list[Fault] = []
+        self.skew_ns: list[Fault] = []
 
     def set_plan(self, now: int, specs: Iterable[FaultSpec], start: int) -> None:
         """Replace the plan; its times count from `start`, what is past is past."""

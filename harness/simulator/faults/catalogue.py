@@ -28,6 +28,7 @@ from harness.simulator.faults.skew import Skew
 from harness.simulator.faults.slow_accept import SlowAccept
 from harness.simulator.faults.slow_body import SlowBody
 from harness.simulator.faults.stall import Stall
+from harness.simulator.faults.standstill import Standstill
 from harness.simulator.faults.tear import Tear
 from harness.simulator.faults.throttle import Throttle
 from harness.simulator.faults.unknown_type import UnknownType
@@ -53,6 +54,7 @@ CATALOGUE: dict[str, type[Fault]] = {
         Reset,
         Tear,
         Stall,
+        Standstill,
         HalfOpen,
         CloseCode,
         RefuseUpgrade,

@@ -34,4 +34,4 @@ class CloseCode(Killer):
 
     def strike(self, engine: Engine, now: int, conn: Conn) -> None:
         """Close."""
-        engine.end(now, conn, self.name, how="close", code=self.option("code"))
+        engine.end(now, conn, self.name, how="close", code=self.option("code"), reason=self.name)

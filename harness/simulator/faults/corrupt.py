@@ -1,4 +1,4 @@
-"""`corrupt`: a garbled frame goes out in the message's place. The message itself can only be found in the listing.
+"""`corrupt`: a garbled frame goes out in the message's place. The message itself can only be found in the listing, if at all.
 
 Over HTTP a share of the answers is garbled as a whole; what was in them counts as not handed over and comes again.
 """
@@ -23,7 +23,7 @@ class Corrupt(Fault):
 
     def on_delivery(self, engine: Engine, now: int, plan: Plan) -> None:
         """Garble the frame."""
-        if plan.push and not plan.garble and plan.conv.dialect.lists and self.concerns(plan.message, plan.conv) and self.hit():
+        if plan.push and not plan.garble and plan.conv.dialect.can_lose and self.concerns(plan.message, plan.conv) and self.hit():
             plan.garble = True
             nonce = plan.message.copy.nonce
             if nonce is not None and not nonce.fault:

@@ -1,4 +1,4 @@
-"""`lose_push`: the message is stored and listed, and not pushed. Where a dialect has no listing there is no such loss."""
+"""`lose_push`: the message is stored and not pushed. A listing still has it; where a dialect has none, it is lost for good."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class LosePush(Fault):
 
     def on_delivery(self, engine: Engine, now: int, plan: Plan) -> None:
         """Leave the push out."""
-        if plan.push and plan.conv.dialect.lists and self.concerns(plan.message, plan.conv) and self.hit():
+        if plan.push and plan.conv.dialect.can_lose and self.concerns(plan.message, plan.conv) and self.hit():
             plan.push = False
             nonce = plan.message.copy.nonce
             if nonce is not None:

@@ -27,7 +27,7 @@ class MassDisconnect(Killer):
 
     def strike(self, engine: Engine, now: int, conn: Conn) -> None:
         """End it."""
-        engine.end(now, conn, self.name, how=self.option("mode"), code=self.option("code"))
+        engine.end(now, conn, self.name, how=self.option("mode"), code=self.option("code"), reason=self.name)
 
     def strike_exchange(self, engine: Engine, now: int, exchange: Exchange) -> bool:
         """Polls that wait are connections too."""

@@ -27,7 +27,7 @@ class RefuseUpgrade(Fault):
 
     def on_upgrade(self, engine: Engine, now: int, conn: Conn) -> HttpResponse | None:
         """Refuse."""
-        if (self.dialect and conn.dialect.name != self.dialect) or not self.hit():
+        if not self.concerns_upgrade(conn) or not self.hit():
             return None
         engine.act(now, self.name, conn.peer)
         return HttpResponse(self.option("status"), {}, b"")

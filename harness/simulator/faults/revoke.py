@@ -43,13 +43,14 @@ class Revoke(Fault):
         return False
 
     def after_delivery(self, engine: Engine, now: int, plan: Plan) -> None:
-        """Revoke the token of the socket that a message has just gone to."""
-        conn = plan.conv.bound
-        if self.acts_at_moments or self.endpoint or conn is None or not self.concerns(plan.message, plan.conv):
+        """Revoke the tokens of the sockets that a message has just gone to."""
+        if self.acts_at_moments or self.endpoint or not self.concerns(plan.message, plan.conv):
             return
-        grant = plan.conv.dialect.grant_of(conn)
-        if grant is not None and grant.live(now) and self.hit():
-            self._revoke(engine, now, grant)
+        half = plan.conv.dialect
+        for conn in half.connections(plan.conv):
+            grant = half.grant_of(conn)
+            if grant is not None and grant.live(now) and self.hit():
+                self._revoke(engine, now, grant)
 
     def _revoke(self, engine: Engine, now: int, grant: Grant) -> None:
         engine.act(now, self.name, grant.client)

@@ -20,6 +20,6 @@ class SlowAccept(Fault):
 
     def on_open(self, engine: Engine, now: int, conn: Conn) -> None:
         """Close the gate at once."""
-        if (not self.dialect or conn.dialect.name == self.dialect) and self.hit():
+        if self.concerns_upgrade(conn) and self.hit():
             engine.act(now, self.name, conn.id)
             engine.stall(now, conn, self.option("by").sample(self.rng))
