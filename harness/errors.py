@@ -63,6 +63,7 @@ class FailureCause(StrEnum):
     UPLOAD_FAILED = "upload_failed"
     MIME_REFUSED = "mime_refused"
     SKILL_UNKNOWN = "skill_unknown"
+    UNCONFIRMED = "unconfirmed"  # the protocol confirms nothing, and no reply quoted it
     INTERRUPTED = "interrupted"  # the run ended first
     INTERNAL = "internal"
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from harness.core import ops
+from harness.core.credentials import redacted
 from harness.core.guest import Context, Continuation, Socket, Usable
 from harness.core.spread import seconds
+from harness.core.stamps import believable
 from harness.core.wire import CloseSocket, HttpRequest, OpenSocket, Output, SendText
 
 
@@ -93,7 +95,7 @@ class Asking:
         """Begin a close; the socket stays in `sockets` until the reader has met its end."""
         socket = self.sockets.get(conn)
         if socket is not None and not socket.begun_by_guest:
-            socket.begun_by_guest, socket.sent_code = True, code
+            socket.begun_by_guest, socket.sent_code, socket.sent_reason = True, code, reason
             self._outbox.append(CloseSocket(conn, code, reason))
 
     # ---------------------------------------------------------------- small change
@@ -104,7 +106,17 @@ class Asking:
         self._timers.pop(name, None)
 
     def _note(self, now: int, what: str, detail: str = "") -> None:
+        detail = redacted(detail, self._secrets()) if detail else ""
         self.context.observer.record(ops.Noted(now, self.label, what, detail))
+
+    def _secrets(self) -> tuple[str, ...]:
+        """What must not be in any row, should a server repeat it."""
+        return (self.context.target.client_secret.reveal(),)
+
+    def _clocked(self, now: int, source: str, sent_ns: int, server_ns: int, grain_ns: int = 0) -> None:
+        """An answer that was asked for at `sent_ns` bears the server's time."""
+        if sent_ns and believable(server_ns):
+            self.context.observer.record(ops.Clocked(now, self.label, source, sent_ns, server_ns, grain_ns))
 
     def _refused(self, now: int, endpoint: str, ref: str, wait_ns: int) -> None:
         self.context.observer.record(ops.Refused(now, self.label, endpoint, ref, max(wait_ns, 0)))

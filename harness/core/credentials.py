@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class Secret:
     """A string that no repr, format or log shows; `reveal()` is the only way out."""
@@ -31,6 +33,23 @@ class Secret:
 
     def __reduce__(self) -> str | tuple[object, ...]:
         raise TypeError("a Secret is not pickled")
+
+
+_TELLING = 8
+"""So much of a secret's beginning is too much."""
+
+
+def redacted(text: str, secrets: Iterable[str]) -> str:
+    """A text, which others may have written and cut, without these secrets, nor the beginning of one where the text ends."""
+    for secret in secrets:
+        if not secret:
+            continue
+        text = text.replace(secret, "…")
+        for length in range(min(len(secret), len(text)), _TELLING - 1, -1):
+            if text.endswith(secret[:length]):
+                text = text[:-length] + "…"
+                break
+    return text
 
 
 class Credential:

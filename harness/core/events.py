@@ -31,6 +31,7 @@ class SessionEnded(msgspec.Struct, gc=False):
     """The conversation is closed; nothing is stored in it any more."""
 
     conversation_id: str = ""
+    reason: str = ""
 
 
 class Delivered(msgspec.Struct, gc=False):
@@ -46,6 +47,20 @@ class Delivered(msgspec.Struct, gc=False):
     """The same as wall-clock nanoseconds; 0: none that can be read."""
     flaw: str = ""
     """Name of a field that should be there, or had another type, and was done without."""
+    trace: str = ""
+    """The guest's own id of the message, where the server brings that back beside an id of its own."""
+    key: str = ""
+    """What copies of this message share, where that is not `message_id`."""
+
+
+class Listing(msgspec.Struct, gc=False):
+    """One page of stored messages, in the server's order; `flawed` rows could not be read."""
+
+    rows: list[Delivered]
+    size: int
+    flawed: int
+    pages: int = 0
+    """How many pages there are; 0: not said."""
 
 
 class Typing(msgspec.Struct, gc=False):
@@ -70,6 +85,8 @@ class RateLimited(msgspec.Struct, gc=False):
 
     message_id: str = ""
     retry_after_ns: int = -1
+    frame: str = ""
+    """Which kind of frame was refused, where the server says so."""
 
 
 class TokenExpired(msgspec.Struct, gc=False):

@@ -21,6 +21,8 @@ class Target:
     client_id: str
     client_secret: Secret
     queue_id: str = ""
+    channel_id: str = ""
+    deployment_id: str = ""
     fallback_queue_id: str = ""
     skills: tuple[str, ...] = ()
     origin: str = ""
@@ -41,6 +43,8 @@ class Context:
     rng: Random
     wall_offset_ns: int
     """Wall clock minus monotonic clock at the run's anchor."""
+    misbehaves: tuple[str, ...] = ()
+    """Client faults that this guest has on purpose; its settings show them already (`Dialect.settings_with`)."""
 
 
 class Op(msgspec.Struct):
@@ -71,6 +75,7 @@ class Socket(msgspec.Struct):
     opened_ns: int = 0
     ready_ns: int = 0
     sent_code: int = 0
+    sent_reason: str = ""
     begun_by_guest: bool = False
     over: bool = False
     refusals: int = 0

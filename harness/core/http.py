@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 
+from harness.core.stamps import read_http_date
 from harness.errors import FailureCause
 
 _CAUSES = {
@@ -24,6 +26,14 @@ def cause_of_status(status: int) -> FailureCause | None:
     if status >= 500:
         return FailureCause.SERVER_ERROR
     return _CAUSES.get(status, FailureCause.HTTP_STATUS)
+
+
+def date_ns(headers: Mapping[str, str]) -> int:
+    """Wall-clock nanoseconds of an answer's `Date` (RFC 9110 §6.6.1, whole seconds); 0: none, or a cache's (it has an `Age`)."""
+    text = headers.get("date")
+    if not text or "age" in headers:
+        return 0
+    return read_http_date(text)
 
 
 def retry_after_ns(value: str | None, now_wall_ns: int, *, default_ns: int, cap_ns: int) -> int:

@@ -37,8 +37,15 @@ MEASURES = (
     "lookup",
     "leave",
     "download",
+    "profile",
+    "introspect",
+    "jwt",
+    "history",
+    "presign",
+    "health",
+    "session",
 )
-"""Everything that is timed. `poll.hold` and the two gaps are spans, not latencies of the server."""
+"""Everything that is timed. `poll.hold`, `session` and the two gaps are spans, not latencies of the server."""
 
 STATES = (
     "arriving",
@@ -77,7 +84,7 @@ class Closed(msgspec.Struct, array_like=True, tag="c", gc=False):
     sent_ns: int
     attempts: int
     via: str
-    """What settled it: `ack`, `echo`, `listing`, `refusal`, `end`."""
+    """What settled it: `ack`, `echo`, `reply`, `listing`, `refusal`, `end`."""
 
 
 class Sample(msgspec.Struct, array_like=True, tag="s", gc=False):
@@ -121,6 +128,10 @@ class Arrived(msgspec.Struct, array_like=True, tag="a", gc=False):
     """The server's own stamp in wall-clock nanoseconds; 0: none."""
     via: str
     """Request id (listing, long poll) or connection address (push)."""
+    clock: str = ""
+    """Whose stamp `server_ns` is: the field, and the dialect that has it; "": there is no stamp."""
+    sent_ns: int = 0
+    """When the guest wrote this message, where that is known of its own and it was written but once: the stamp is later."""
 
 
 class Connection(msgspec.Struct, array_like=True, tag="k", gc=False):
@@ -157,6 +168,9 @@ class Ended(msgspec.Struct, array_like=True, tag="e", gc=False):
     conversation_id: str
     complete: bool
     cause: str
+    listing: bool = True
+    """Whether the dialect has anything to read back from. Without, `complete` is False and what is missing among an agent's
+    numbers is lost for certain, for nothing can bring it any more."""
 
 
 class State(msgspec.Struct, array_like=True, tag="t", gc=False):
@@ -177,7 +191,22 @@ class Noted(msgspec.Struct, array_like=True, tag="n", gc=False):
     detail: str = ""
 
 
-Row = Invoked | Closed | Sample | Arrived | Connection | Refused | Ended | State | Noted
+class Clocked(msgspec.Struct, array_like=True, tag="o", gc=False):
+    """An answer bore the server's own time: it was made after the asking and before `at_ns`."""
+
+    at_ns: int
+    label: str
+    source: str
+    """Field and host: of each one clock is believed to stand behind it."""
+    sent_ns: int
+    """When it was asked for."""
+    server_ns: int
+    """Wall-clock nanoseconds as the server believes."""
+    grain_ns: int
+    """What the stamp is cut down to; 0: to be found out."""
+
+
+Row = Invoked | Closed | Sample | Arrived | Connection | Refused | Ended | State | Noted | Clocked
 
 
 class Observer(Protocol):

@@ -16,13 +16,21 @@ from abc import abstractmethod
 
 from harness.core import ops
 from harness.core.guest import Context, Op, Socket, Target, socket_endpoint
-from harness.core.http import cause_of_status, retry_after_ns
+from harness.core.http import cause_of_status, date_ns, retry_after_ns
 from harness.core.spread import seconds
 from harness.core.talk import Talk
 from harness.core.wire import HttpFailure, HttpRequest, HttpResponse, SocketEnd
 from harness.errors import FailureCause
 
+_DATE_EVERY_NS = seconds(5)
+"""A guest looks at an answer's `Date` no more often: many guests together see enough of them."""
+
 __all__ = ["Context", "GuestSession", "Op", "Socket", "Target", "socket_endpoint"]
+
+
+def _echoed(socket: Socket, end: SocketEnd) -> bool:
+    """Whether a close frame answers the guest's own: it bears the same code, and no reason but the guest's."""
+    return end.code == socket.sent_code and end.reason in ("", socket.sent_reason) and not end.cause
 
 
 class GuestSession(Talk):
@@ -32,6 +40,8 @@ class GuestSession(Talk):
     def start(self, now: int) -> None:
         """The guest arrives."""
         self.context.observer.record(ops.State(now, self.label, "", "arriving"))
+        for name in self.context.misbehaves:
+            self._note(now, "misbehaves", name)
         self._begin_conversation(now)
 
     def stop(self, now: int) -> None:
@@ -72,6 +82,8 @@ class GuestSession(Talk):
         measure, go_on, usable = entry
         start = request.start_ns or now
         if isinstance(outcome, HttpResponse):
+            if now >= self._date_due and request.start_ns:
+                self._read_date(now, request, outcome)
             cause = cause_of_status(outcome.status)
             if cause is None and usable is not None and not usable(outcome.body):
                 cause = FailureCause.MALFORMED
@@ -100,6 +112,17 @@ class GuestSession(Talk):
             )
         )
         go_on(now, request, outcome)
+
+    _date_due = 0
+
+    def _read_date(self, now: int, request: HttpRequest, answer: HttpResponse) -> None:
+        """What the answer's `Date` says of the clock of the host that was asked."""
+        stamp = date_ns(answer.headers)
+        if stamp:
+            self._date_due = now + _DATE_EVERY_NS
+            base = self.context.target.bases.get(request.base, request.base)
+            host = base.partition("://")[2].partition("/")[0].rpartition("@")[2] or request.base
+            self._clocked(now, f"Date of {host}", request.start_ns, stamp, seconds(1))
 
     def on_open(self, now: int, conn: int, address: str) -> None:
         """The WebSocket is open (101 received)."""
@@ -155,6 +178,9 @@ class GuestSession(Talk):
         if conn in self.sockets:
             self._on_frame(now, conn, data)
 
+    def on_pong(self, now: int, conn: int) -> None:
+        """A pong control frame was read; of use to those who send pings."""
+
     def on_closed(self, now: int, conn: int, end: SocketEnd) -> None:
         """The WebSocket is over: its reader met a close frame, end of file or an error, and read all that came before."""
         socket = self.sockets.pop(conn, None)
@@ -163,7 +189,7 @@ class GuestSession(Talk):
         socket.over = True
         begun = "server"
         if socket.begun_by_guest:
-            begun = "guest" if end.code == socket.sent_code and not end.cause else "contested"
+            begun = "guest" if _echoed(socket, end) else "contested"
         self.context.observer.record(
             ops.Connection(
                 now, self.label, conn, socket.address, socket.opened_ns, socket.ready_ns, now, begun, end.code, end.cause

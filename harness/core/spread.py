@@ -22,6 +22,11 @@ Share = Annotated[float, "share"]
 """A fraction from 0 to 1."""
 
 
+def ms(value: float) -> int:
+    """Milliseconds as nanoseconds."""
+    return round(value * 1e6)
+
+
 def seconds(value: float) -> int:
     """Seconds as whole nanoseconds."""
     return round(value * 1e9)

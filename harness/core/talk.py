@@ -10,6 +10,7 @@ from harness.core.asking import Asking
 from harness.core.guest import Context, Op
 from harness.core.marker import mark, read_marker
 from harness.core.pacing import Pacer
+from harness.core.stamps import believable
 from harness.core.wire import Finished
 from harness.errors import FailureCause
 
@@ -25,10 +26,14 @@ class Talk(Asking, ABC):
         self.state = "arriving"
         self.conversation = 0
         """Ordinal of the slot's current conversation; part of the label."""
+        self.continued = 0
+        """Labels that only went on with the conversation before (renewed, registered anew): none of those that are wanted."""
         self.conversation_id = ""
         self.ops: dict[int, Op] = {}
         """Messages of this conversation that still wait for something, by seq."""
         self.stopping = self.closing = self.finished = False
+        self.listing = True
+        """Whether the dialect can read a conversation back."""
         self.scripted = True
         """False where a user's own Locust tasks decide what is said."""
         self._next_seq = 1
@@ -39,6 +44,8 @@ class Talk(Asking, ABC):
         self._seen_agent: dict[int, str] = {}
         self.listener: Callable[[str, int], None] | None = None
         """Told (`reply` | `confirmed` | `chatting` | `ended`, seq) for user tasks that wait."""
+        self._clock = f"{type(self).__module__.rpartition('.')[2]} message"
+        """What the stamps of messages are called: dialects may be served by machines whose clocks differ."""
 
     @abstractmethod
     def _begin_conversation(self, now: int) -> None:
@@ -185,8 +192,16 @@ class Talk(Asking, ABC):
         if marker is None or marker.run != self.context.run:
             self._note(now, "message.unmarked")
             return None
+        clock, sent, server_ns = "", 0, believable(server_ns)
+        if server_ns:
+            clock = self._clock
+            op = self.ops.get(marker.seq) if marker.direction == ops.GUEST and marker.label == self.label else None
+            if op is not None and op.attempts == 1:  # the copy of a message that was sent twice may be the earlier one
+                sent = op.sent_ns
         self.context.observer.record(
-            ops.Arrived(now, marker.label, marker.direction, marker.seq, marker.re, channel, epoch, mid, server_ns, via)
+            ops.Arrived(
+                now, marker.label, marker.direction, marker.seq, marker.re, channel, epoch, mid, server_ns, via, clock, sent
+            )
         )
         if marker.label != self.label:
             return None
@@ -292,7 +307,7 @@ class Talk(Asking, ABC):
         self.ops.clear()
         self._by_key.clear()
         if self.conversation_id or self._next_seq > 1:
-            self.context.observer.record(ops.Ended(now, self.label, self.conversation_id, complete, cause))
+            self.context.observer.record(ops.Ended(now, self.label, self.conversation_id, complete, cause, self.listing))
         if self.listener:
             self.listener("ended", 0)
         self.conversation_id = ""
@@ -300,7 +315,7 @@ class Talk(Asking, ABC):
     def _next_or_finish(self, now: int, pause_ns: int | None = None) -> None:
         """After a conversation: pause and begin the next one, or finish."""
         limit = self.behaviour.conversations
-        if self.stopping or (limit and self.conversation >= limit):
+        if self.stopping or (limit and self.conversation - self.continued >= limit):
             self.closing = True
             self._finish_if_done(now)
             return

@@ -1,6 +1,7 @@
 """The vocabulary of I/O: what a guest session may ask its shell for, and what comes back.
 
-The only module of `core` that the simulator may import. Plain data; nobody here opens anything.
+The only module of `core` that the simulator may import. Plain data; nobody here opens anything. Paths, headers, bodies and texts
+may hold credentials, so that no repr shows them.
 All instants are nanoseconds of one monotonic clock, all durations nanoseconds.
 """
 
@@ -31,6 +32,9 @@ class HttpRequest(msgspec.Struct, gc=False):
     local: str = ""
     """`ip:port` of the guest's end, set by the shell once connected."""
 
+    def __repr__(self) -> str:
+        return f"HttpRequest(id={self.id!r}, endpoint={self.endpoint!r})"
+
 
 class HttpResponse(msgspec.Struct, gc=False):
     """A whole answer. Header names are in lower case."""
@@ -38,6 +42,9 @@ class HttpResponse(msgspec.Struct, gc=False):
     status: int
     headers: dict[str, str]
     body: bytes
+
+    def __repr__(self) -> str:
+        return f"HttpResponse(status={self.status})"
 
 
 class HttpFailure(msgspec.Struct, gc=False):
@@ -59,6 +66,9 @@ class OpenSocket(msgspec.Struct, gc=False):
     intended_ns: int = 0
     start_ns: int = 0
 
+    def __repr__(self) -> str:
+        return f"OpenSocket(conn={self.conn}, request_id={self.request_id!r}, base={self.base!r})"
+
 
 class SendText(msgspec.Struct, gc=False):
     """Write one text frame. `key` > 0 asks for `session.on_written(now, key)` with the instant before the first byte."""
@@ -66,6 +76,15 @@ class SendText(msgspec.Struct, gc=False):
     conn: int
     text: str
     key: int = 0
+
+    def __repr__(self) -> str:
+        return f"SendText(conn={self.conn}, key={self.key})"
+
+
+class PingSocket(msgspec.Struct, gc=False):
+    """Write a ping control frame (RFC 6455 §5.5.2); the pong comes back by `session.on_pong(now, conn)`."""
+
+    conn: int
 
 
 class CloseSocket(msgspec.Struct, gc=False):
@@ -80,7 +99,7 @@ class Finished(msgspec.Struct, gc=False):
     """The guest is done; nothing more will be asked for."""
 
 
-Output = HttpRequest | OpenSocket | SendText | CloseSocket | Finished
+Output = HttpRequest | OpenSocket | SendText | PingSocket | CloseSocket | Finished
 
 
 class SocketEnd(msgspec.Struct, gc=False):

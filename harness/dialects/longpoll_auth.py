@@ -14,7 +14,7 @@ from harness.core.credentials import Credential, Secret
 from harness.core.http import cause_of_status, retry_after_ns
 from harness.core.session import Context, GuestSession, Op
 from harness.core.wire import HttpFailure, HttpRequest, HttpResponse
-from harness.dialects.longpoll_events import decode_token
+from harness.dialects.longpoll_events import decode_token, refused_origin
 from harness.dialects.longpoll_settings import LongpollSettings
 from harness.errors import FailureCause
 
@@ -123,7 +123,8 @@ class AuthorisedSession(GuestSession):
         )
 
     def _on_answer(self, now: int, call: Call, outcome: Outcome) -> None:
-        if isinstance(outcome, HttpResponse) and outcome.status == 401 and not call.retried and not self._silenced():
+        refused = isinstance(outcome, HttpResponse) and outcome.status == 401
+        if refused and self.settings.refresh_refused and not call.retried and not self._silenced():
             call.retried, call.request = True, None
             if call.op is not None and call.measure == "ack":
                 call.op.sent_ns = 0  # certainly not taken
@@ -160,7 +161,9 @@ class AuthorisedSession(GuestSession):
 
     # ---------------------------------------------------------------- the token
     def _token_usable(self, now: int) -> bool:
-        return self._credential is not None and self._credential.state(now) in ("valid", "due")
+        if self._credential is None:
+            return False
+        return not self.settings.refresh_refused or self._credential.state(now) in ("valid", "due")
 
     def _clear_credentials(self) -> None:
         self._credential = None
@@ -206,6 +209,8 @@ class AuthorisedSession(GuestSession):
                 self._accept_token(now, request, granted.access, granted.refresh, granted.life_ns or self.settings.token_life)
                 return
             cause = cause_of_status(outcome.status) or FailureCause.MALFORMED
+            if cause is FailureCause.FORBIDDEN:
+                self._note(now, "origin.refused" if refused_origin(outcome.body) else "scope.refused")
         else:
             cause = _cause(outcome.cause)
         wait = None

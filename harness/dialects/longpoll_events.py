@@ -132,6 +132,13 @@ def decode_token(body: bytes) -> Granted | None:
     return Granted(access, _credential(value.get("refresh_token")), _lifetime(value.get("expires_in")))
 
 
+def refused_origin(body: bytes) -> bool:
+    """Whether an answer of the token endpoint says that the page's origin is not on the list."""
+    value = read_json(body)
+    error = value.get("error") if isinstance(value, dict) else None
+    return isinstance(error, str) and "origin" in error
+
+
 def _lifetime(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
         return 0

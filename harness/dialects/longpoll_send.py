@@ -168,6 +168,7 @@ class SendingSession(AuthorisedSession):
         if 200 <= status < 300:
             op.sent_ns = call.start_ns or now
             self._uploads_off = False
+            self._unknown.discard(op.seq)
             self._confirm(now, op, "ack")
         elif evident:
             op.sent_ns = call.start_ns or now
@@ -178,22 +179,34 @@ class SendingSession(AuthorisedSession):
             op.sent_ns = 0
             if self._try_again(now, op, outcome):
                 return
-            self._fail(now, op, cause_of(outcome))
+            self._refuse(now, op, outcome)
         elif 400 <= status < 500 and status != 408:
             op.sent_ns = 0
             if status == 429 and self._try_again(now, op, outcome):
                 return
             op.sent_ns = call.start_ns or now
-            self._fail(now, op, cause_of(outcome))
+            self._refuse(now, op, outcome)
         else:
-            # It may be stored: never sent again, open until its copy is read or the whole stream was.
+            # It may be stored: not sent again by who knows better, open until its copy is read or the whole stream was.
             op.sent_ns = call.start_ns or now
             if not op.closed:
                 self._unknown.add(op.seq)
+                if self.settings.resend == "blind" and op.attempts < self.settings.limit_attempts and not self._silenced():
+                    self._note(now, "message.resent")
+                    self._arm("post", now + self.backoff.delay(op.attempts - 1, self.rng))
+                    return
         self._current = None
-        if status in (401, 404, 409) and self._phase in (Phase.LIVE, Phase.LEAVING):
+        known = status not in (404, 409) and (status != 401 or not self.settings.refresh_refused)
+        if not known and self._phase in (Phase.LIVE, Phase.LEAVING):
             self._conversation_gone(now, status)
         self._send_next(now, now)
+
+    def _refuse(self, now: int, op: Op, outcome: Outcome) -> None:
+        """This attempt certainly did not get there; an earlier one may have."""
+        if op.seq in self._unknown:
+            self._note(now, "resend.refused", cause_of(outcome).value)
+        else:
+            self._fail(now, op, cause_of(outcome))
 
     def _try_again(self, now: int, op: Op, outcome: Outcome) -> bool:
         if self._silenced():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from harness.core.spread import Duration, Share, seconds
 
@@ -42,6 +43,8 @@ class LongpollSettings:
     """Ours: the refresh is begun earlier by up to this share of `refresh_ahead`."""
     proactive_refresh: bool = True
     """False: refresh only once the server has refused the old token."""
+    refresh_refused: bool = True
+    """False: not even then; the guest goes on with what it has, and freezes."""
     token_timeout: Duration = seconds(10)
     token_attempts: int = 3
     """Ours: tries of one refresh that met a limit, a server error, or never left the machine."""
@@ -60,6 +63,8 @@ class LongpollSettings:
     """Create without `routing`, then add it by PUT: races with the agent's acceptance."""
     late_routing_after: Duration = 0
     request_timeout: Duration = seconds(10)
+    resend: Literal["never", "blind"] = "never"
+    """`blind`: a message whose POST ended without an answer is sent again, unchecked."""
     limit_attempts: int = 3
     """Ours: tries of one call that meets 429."""
     retry_after_cap: Duration = seconds(60)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from harness.core import ops
 from harness.core.events import (
     AuthRejected,
@@ -21,6 +19,7 @@ from harness.core.events import (
     Unrecognised,
     Violation,
 )
+from harness.core.misbehaviour import no_backoff, no_jitter
 from harness.core.session import Context, Socket
 from harness.core.wire import HttpResponse
 from harness.dialects.registry import Dialect
@@ -30,35 +29,27 @@ from harness.dialects.webchat_settings import WebchatSettings
 from harness.dialects.webchat_talk import WebchatTalk
 from harness.errors import FailureCause
 
-_BUSY = ("queue", "gap", "poll", "catchup", "limited", "send", "length", "rebind")
-_LEAVING = ("leave", "leave.reconnect", "leave.limit")
-
 
 class WebchatSession(WebchatTalk):
     """One webchat guest."""
 
+    _busy = (*WebchatTalk._busy, "queue", "poll", "rebind")
+
     def __init__(self, context: Context, settings: WebchatSettings) -> None:
         super().__init__(context, settings)
-        self._start_failures = 0
-        self._start_backoff = settings.start_backoff()
-        self._agent_here = self._chat_begun = self._stalled = False
+        self._agent_here = self._stalled = False
         self._strangers: list[str] | None = None
         """Skill groups and attribute keys that the tenant does not know; None: nobody has looked."""
-        self._barrier = False
-        """The server has said that nothing will be stored any more."""
         self._queued_ns = 0
-        self._leave_step = ""
-        self._forced_cause = ""
 
     # ---------------------------------------------------------------- beginning
     def _begin_conversation(self, now: int) -> None:
         self._new_conversation()
         self._life += 1
-        self._forget_talk()
-        self._agent_here = self._chat_begun = self._stalled = self._barrier = False
-        self._queued_ns = self._server_ns = self._tries = 0
+        self._forget_conversation()
+        self._agent_here = self._stalled = False
+        self._queued_ns = 0
         self._strangers = None
-        self._leave_step = self._forced_cause = ""
         self._go(now, "authenticating")
         settings = self.settings
         if settings.check_skills and self.context.target.skills:
@@ -89,13 +80,6 @@ class WebchatSession(WebchatTalk):
         self._strangers = sorted(set(target.skills) - known) + sorted(set(target.attributes).difference(keys) if keys else ())
         return self._strangers
 
-    def _start_failed(self, now: int, cause: FailureCause) -> None:
-        """No conversation came about: pause, longer each time."""
-        pause = self._start_backoff.delay(self._start_failures, self.rng)
-        self._start_failures += 1
-        self._note(now, "start.failed", cause.value)
-        self._finish_conversation(now, False, cause.value, pause)
-
     def _before_routing(self) -> None:
         self.render.freeze()
 
@@ -113,8 +97,11 @@ class WebchatSession(WebchatTalk):
             self._note(now, "context.split")
             self._conversation_lost(now, "context_split")
             return
-        else:
+        elif self.settings.resync:
             self._start_sync(now, self._caught_up)
+        else:
+            self._shown(now, self.render.thaw(now))
+            self._live(now)
         if event.connected:
             self._agent_arrived(now)
 
@@ -167,17 +154,6 @@ class WebchatSession(WebchatTalk):
         else:
             unchecked = self.context.target.attributes and not self.settings.attribute_keys
             self._note(now, "queue.stalled.nobody_on_shift", "attribute keys not checked" if unchecked else "")
-
-    def _chat(self, now: int) -> None:
-        """There is an agent and the socket is live."""
-        if self.state == "leaving":
-            return
-        if self._chat_begun:
-            self._go(now, "chatting")
-        else:
-            self._chat_begun = True
-            self._start_chatting(now)
-        self._pump(now)
 
     # ---------------------------------------------------------------- frames
     def _on_frame(self, now: int, conn: int, data: str | bytes) -> None:
@@ -251,16 +227,6 @@ class WebchatSession(WebchatTalk):
             self._answered(now, "routing", ops.FAIL, FailureCause.REFUSED.value)
             self._break_off(now, "routing refused", FailureCause.REFUSED, code=NORMAL)
 
-    def _conversation_lost(self, now: int, cause: str) -> None:
-        """The server does not know the conversation (any more): who is leaving reads back what there is, others begin anew."""
-        if self._leave_step == "readback":
-            return
-        if self.state == "leaving":
-            self._read_back(now)
-            return
-        self._note(now, "conversation.lost", cause)
-        self._finish_conversation(now, False, cause, self._backoff.delay(0, self.rng))
-
     # ---------------------------------------------------------------- link up and down
     def _on_live(self, now: int) -> None:
         self._disarm("poll")
@@ -275,17 +241,6 @@ class WebchatSession(WebchatTalk):
             self._go(now, "queued")
             self._pump(now)
 
-    def _on_down(self, now: int) -> None:
-        self._forget_sync()
-        if self.state == "leaving":
-            if self._leave_step == "closing":
-                self._answered(now, "leave", ops.INFO, FailureCause.CONNECTION_CLOSED.value)
-                self._leave_step = "confirm"
-            self._disarm("leave")
-            self._arm("leave.reconnect", now + self.settings.leave_reconnect)
-        elif self.state in ("chatting", "queued"):
-            self._go(now, "reconnecting")
-
     def _on_exhausted(self, now: int, cause: FailureCause) -> None:
         if not self.conversation_id:
             self._start_failed(now, cause)
@@ -299,23 +254,12 @@ class WebchatSession(WebchatTalk):
             if self._sync is None and self.phase != "syncing":
                 self._start_sync(now, self._checked)
 
-    def _may_reconnect(self, now: int) -> bool:
-        if self.state in ("between", "finished") or self._leave_step == "readback":
-            return False
-        if self.stopping and not self.conversation_id:
-            self._abandon(now)
-            return False
-        if self.state == "leaving":
-            self._tries = min(self._tries, self.settings.reconnect_attempts - 1)
-        return True
-
     def _may_rebind(self) -> bool:
         return self.state in ("queued", "chatting") and self._sync is None
 
     def _on_settled(self, now: int) -> None:
-        if self.state == "leaving":
-            self._leave_on(now)
-        else:
+        super()._on_settled(now)
+        if self.state != "leaving":
             self._maybe_rebind(now)
 
     # ---------------------------------------------------------------- leaving
@@ -324,122 +268,17 @@ class WebchatSession(WebchatTalk):
         if not self.conversation_id and self.state == "authenticating" and self.phase not in ("routing", "syncing"):
             self._abandon(now)
 
-    def _abandon(self, now: int) -> None:
-        """There is no conversation to leave."""
-        self._finish_conversation(now, False, FailureCause.INTERRUPTED.value)
+    def _leave_frame(self) -> str:
+        return leave_frame(self.conversation_id)
 
-    def _begin_leaving(self, now: int) -> None:
-        self._go(now, "leaving")
-        for name in _BUSY:
-            self._disarm(name)
-        self._held_send = 0
-        if "leave.limit" not in self._timers:
-            self._arm("leave.limit", now + self.settings.leave_limit)
-
-    def _leave(self, now: int) -> None:
-        if self.state in ("leaving", "finished"):
-            return
-        if not self.conversation_id:
-            self._disarm("between")
-            if self.state == "between":
-                self._finish_if_done(now)
-            else:
-                self._abandon(now)
-            return
-        self._begin_leaving(now)
-        self._leave_step = "confirm"
-        if self.phase == "live":
-            self._leave_on(now)
-            return
-        self._arm("leave.reconnect", now + self.settings.leave_reconnect)
-        if self.phase == "idle":
-            self._tries = 0
-            self._establish(now)
-
-    def _leave_on(self, now: int) -> None:
-        """Once nothing is outstanding: say good-bye."""
-        if self.phase != "live" or self._leave_step != "confirm":
-            return
-        if not self._outstanding():
-            self._say_good_bye(now)
-        elif "leave" not in self._timers:
-            self._arm("leave", now + self.behaviour.confirm_timeout)
-
-    def _say_good_bye(self, now: int) -> None:
-        self._leave_step = "closing"
-        self._arm("leave", now + self.settings.leave_timeout)
-        self._send_timed(now, leave_frame(self.conversation_id))
-
-    def _leave_overdue(self, now: int) -> None:
-        if self._leave_step == "confirm" and self.phase == "live":
-            self._say_good_bye(now)
-        elif self._leave_step == "closing":
-            self._answered(now, "leave", ops.FAIL, FailureCause.TIMEOUT.value)
-            self._read_back(now)
-
-    def _read_back(self, now: int) -> None:
-        """Read the whole conversation once more: what the server holds of it is then certain, if the barrier was seen."""
-        self._leave_step = "readback"
-        self._quiet()
-        self._disarm("leave")
-        self._disarm("leave.reconnect")
-        self.phase = "reading"
-        self._start_sync(now, self._read_back_done, from_start=True)
-
-    def _read_back_done(self, now: int, ok: bool) -> None:
-        sync, self._sync = self._sync, None
-        whole = ok and sync is not None and sync.pager.complete
-        self._shown(now, self.render.thaw(now))
-        while self.render.hole:
-            self._note(now, "gap.given_up", str(self.render.hole))
-            self._shown(now, self.render.give_up(now))
-        if not whole:
-            self._note(now, "read_back.failed")
-        if not self._barrier:
-            self._note(now, "leave.unanswered")
-        self._finish_conversation(now, whole and self._barrier, self._forced_cause)
-
-    def _leave_took_too_long(self, now: int) -> None:
-        self._note(now, "leave.limit")
-        self._finish_conversation(now, False, FailureCause.TIMEOUT.value)
-
-    def _finish_conversation(self, now: int, complete: bool, cause: str, pause_ns: int | None = None) -> None:
-        """Close the books, end the sockets, go on to the next conversation or to the end."""
-        self._life += 1
-        self._sync, self._leave_step = None, ""
-        for op in self.ops.values():
-            if not op.closed:
-                self._miss_echo(now, op, FailureCause.INTERRUPTED, ops.INFO)
-        self._forget_later()
-        for name in [name for name in self._timers if name in _BUSY or name in _LEAVING or name.startswith("confirm:")]:
-            self._disarm(name)
-        self._cut_link(now, NORMAL, "guest left")
-        self._registry.clear()
-        self._end_conversation(now, complete, cause)
-        self._doubtful.clear()
-        self._next_or_finish(now, pause_ns)
-
-    # ---------------------------------------------------------------- timers
     def _on_timer(self, name: str, now: int, due: int) -> None:
-        act = _TIMERS.get(name)
-        if act is not None:
-            act(self, now)
-        elif name.startswith("confirm:"):
-            self._confirm_overdue(now, int(name[8:]))
-        elif not self._on_link_timer(name, now):
-            self._on_shared_timer(name, now, due)
+        if name == "queue":
+            self._queue_overdue(now)
+        elif name == "poll":
+            self._poll(now)
+        else:
+            super()._on_timer(name, now, due)
 
-
-_TIMERS: dict[str, Callable[[WebchatSession, int], None]] = {
-    "queue": WebchatSession._queue_overdue,
-    "gap": WebchatSession._gap_overdue,
-    "poll": WebchatSession._poll,
-    "limited": WebchatSession._pump,
-    "catchup": WebchatSession._check,
-    "leave": WebchatSession._leave_overdue,
-    "leave.reconnect": WebchatSession._read_back,
-    "leave.limit": WebchatSession._leave_took_too_long,
-}
 
 DIALECT = Dialect(
     name="webchat",
@@ -449,7 +288,7 @@ DIALECT = Dialect(
     bases=("api", "login", "webchat"),
     settings=WebchatSettings,
     session=WebchatSession,
-    sources=("seed 002",),
+    sources=("Architecting Production-Ready Custom Chat Interfaces with the Genesys Cloud Web Messaging WebSocket (seed 002)",),
     transcript="webchat.jsonl",
     measures=(
         "token",
@@ -466,4 +305,15 @@ DIALECT = Dialect(
         "lookup",
         "leave",
     ),
+    client_faults={
+        "no_refresh": {"proactive_refresh": False},
+        "no_jitter": no_jitter(WebchatSettings),
+        "no_resync": {"resync": False},
+        "no_backoff": no_backoff(WebchatSettings),
+        "blind_resend": {"resend": "blind"},
+        "no_keepalive": {"ping_every": 0, "answer_pings": False},
+        "forget_conversation": {"store_conversation": False},
+        "frames_before_auth": {"early_frames": 3},
+        "typing_flood": {"typing_frames": 20},
+    },
 )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from harness.dialects.webchat_frames import Listing, listing_query
+from harness.core.events import Listing
+from harness.dialects.webchat_frames import listing_query
 
 _MS = 1_000_000
 

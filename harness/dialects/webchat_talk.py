@@ -1,373 +1,77 @@
-"""webchat's messages: the pending registry, echoes, checked re-sends, the render buffer, and reading the listing."""
+"""webchat's messages: what the base says and hears, in webchat's frames; read receipts; the listing by time."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Callable
 from functools import partial
 
-import msgspec
-
 from harness.core import ops
-from harness.core.events import Delivered, RateLimited
-from harness.core.marker import read_marker
-from harness.core.sequence import Item, RenderBuffer
-from harness.core.session import Context, Op, Socket
-from harness.core.wire import HttpResponse
+from harness.core.events import Listing, RateLimited
+from harness.core.listed import Sync
+from harness.core.sequence import Item
+from harness.core.session import Op, Socket
 from harness.dialects.webchat_frames import decode_listing, message_frame, read_frame, typing_frame
-from harness.dialects.webchat_link import GOING_AWAY, NORMAL, WebchatLink
+from harness.dialects.webchat_link import NORMAL, WebchatLink
 from harness.dialects.webchat_paging import Pager
-from harness.dialects.webchat_settings import WebchatSettings
 from harness.errors import FailureCause
-
-
-class Sync(msgspec.Struct):
-    """One reading of the listing, from its first page to its last."""
-
-    pager: Pager
-    checkable: list[int]
-    """Messages of which the answer will tell for certain whether the server holds them."""
-    hole: int
-    done: Callable[[int, bool], None]
-    attempts: int
-    may_end: bool
-    """Whether a 404 ends the conversation (it does not where it is ending anyway)."""
 
 
 class WebchatTalk(WebchatLink):
     """The part of a webchat guest that says and hears something."""
 
-    def __init__(self, context: Context, settings: WebchatSettings) -> None:
-        super().__init__(context, settings)
-        self.renderer: Callable[[int, Item], None] | None = None
-        """Told of each message when a page would show it."""
-        self._forget_talk()
-
     def _forget_talk(self) -> None:
-        """A new conversation: nothing said, nothing heard."""
-        self.render = RenderBuffer(self.settings.sequence_timeout, self.settings.seen_limit)
-        self._typed_ns = 0
-        self._floor_ns = 0
-        """Server time before which nothing of an agent can be missing."""
+        super()._forget_talk()
         self._unread = ""
-        self._registry: dict[str, Op] = {}
-        self._written: dict[int, list[int]] = {}
-        """By seq: the sockets on which a message was handed to the shell."""
-        self._op_floor: dict[int, int] = {}
-        """By seq: the latest server time known when the message left; it cannot be stored before that."""
-        self._echo_missed: set[int] = set()
-        self._to_resend: list[int] = []
-        self._sync: Sync | None = None
-        self._sync_again = False
 
-    # ---------------------------------------------------------------- hearing
-    def _message(self, now: int, event: Delivered, channel: str, epoch: int, via: str) -> None:
-        """One copy of a message, by whatever way."""
-        if event.flaw:
-            self._note(now, "message.flawed", event.flaw)
-        mid = f"{event.message_id}@{event.stamp}" if event.message_id or event.stamp else ""
-        known = self._arrive(now, event.text, channel, epoch, mid, event.server_ns, via)
-        if known is None:
-            marker = read_marker(event.text)
-            if marker is not None and marker.run == self.context.run:
-                return  # of an earlier conversation
-            own = f"{self.context.run}-{self.label}-"
-            known = (ops.GUEST if event.sender == "guest" or event.message_id.startswith(own) else ops.AGENT), 0
-        if not self.conversation_id or event.conversation_id not in ("", self.conversation_id):
-            return
-        direction, seq = known
-        mine = direction == ops.GUEST
-        self._server_ns = max(self._server_ns, event.server_ns)
-        if mine:
-            op = self._registry.get(event.message_id) or self.ops.get(seq)
-            if op is not None:
-                self._on_own(now, op, channel)
-        else:
-            self._agent_arrived(now)
-        key = event.message_id or (f"{direction}.{seq}" if seq else "")
-        item = Item(f"{self.conversation_id}/{key}" if key else "", event.server_ns, 0 if mine else seq, mine, event.message_id)
-        self._shown(now, self.render.offer(now, item))
+    def _message_frame(self, op: Op) -> str:
+        return message_frame(self.conversation_id, op.message_id, op.text)
 
-    def _on_own(self, now: int, op: Op, channel: str) -> None:
-        """The guest's own message came back: the server has it."""
-        if op.closed:
-            return
-        if channel == ops.PUSH:
-            self._confirm(now, op, "echo", "" if op.seq in self._echo_missed else "echo")
-        else:
-            self._miss_echo(now, op, FailureCause.CONNECTION_CLOSED, ops.FAIL)
-            self._confirm(now, op, "listing")
-        self._settled(now, op)
-
-    def _settled(self, now: int, op: Op) -> None:
-        self._registry.pop(op.message_id, None)
-        self._written.pop(op.seq, None)
-        self._op_floor.pop(op.seq, None)
-        self._echo_missed.discard(op.seq)
-        self._disarm(f"confirm:{op.seq}")
-        self._on_settled(now)
-
-    def _miss_echo(self, now: int, op: Op, cause: FailureCause, outcome: str) -> None:
-        """The echo did not come by push; recorded once for each message."""
-        if op.sent_ns and op.seq not in self._echo_missed:
-            self._echo_missed.add(op.seq)
-            self.context.observer.record(
-                ops.Sample(
-                    now, op.label, "echo", outcome, cause.value, op.intended_ns, op.sent_ns, now, op.free_ns, str(op.seq), ""
-                )
-            )
+    def _typing_frame(self) -> str:
+        return typing_frame(self.conversation_id)
 
     def _on_rate_limited(self, now: int, socket: Socket, event: RateLimited) -> None:
         socket.refusals += 1
-        self._refused(now, "WS " + self.settings.socket_path, f"{socket.address}#{socket.refusals}", event.retry_after_ns)
-        asked = event.retry_after_ns if event.retry_after_ns >= 0 else self.settings.retry_after_default
-        wait = min(asked, self.settings.retry_after_cap) + round(self.rng.random() * self.settings.retry_jitter)
+        self._refused(now, self._frame_endpoint(), f"{socket.address}#{socket.refusals}", event.retry_after_ns)
+        wait = self._asked_to_wait(event.retry_after_ns)
         if socket.conn == self._conn and self.phase in ("authenticating", "routing"):
             measure = "auth" if self.phase == "authenticating" else "routing"
             self._answered(now, measure, ops.FAIL, FailureCause.RATE_LIMITED.value)
             self._break_off(now, "rate limited", FailureCause.RATE_LIMITED, code=NORMAL, wait_ns=wait)
-        elif self.conversation_id:
-            self._arm("limited", max(self._timers.get("limited", 0), now + wait))
+        else:
+            self._hold(now, wait)
         self._refuse(now, event.message_id, FailureCause.RATE_LIMITED)
 
-    def _refuse(self, now: int, message_id: str, cause: FailureCause) -> None:
-        """The server says that it did not take this message."""
-        op = self._registry.get(message_id)
-        if op is None or op.closed:
-            return
-        if op.attempts > 1:
-            # Only this attempt was refused: an earlier one may still be on its way through a socket that was given up.
-            self._note(now, "resend.refused", cause.value)
-        else:
-            self._fail(now, op, cause, "" if op.seq in self._echo_missed else "echo")
-            self._settled(now, op)
-
-    # ---------------------------------------------------------------- saying
-    def _can_speak(self) -> bool:
-        return super()._can_speak() and self.phase == "live" and "limited" not in self._timers
-
-    def _on_send_due(self, now: int, due: int) -> None:
-        if not self.stopping and self._can_speak() and self.behaviour.reload and self.rng.random() < self.behaviour.reload:
-            if self.behaviour.pacing == "schedule":
-                self._arm("send", self._pacer.next(due))
-            self._held_send = self._held_send or due
-            self._note(now, "reload")
-            self.credential = None  # the page stored the conversation's id; its token was in memory only
-            self._controlled(now, "", GOING_AWAY, "reload")
-            return
-        super()._on_send_due(now, due)
-
-    def _transmit(self, now: int, op: Op) -> None:
-        self._registry[op.message_id] = op
-        self._arm(f"confirm:{op.seq}", now + self.behaviour.confirm_timeout)
-        if self.phase != "live" or "limited" in self._timers:
-            return  # `_pump` hands it over once the way is free
-        quiet = not self._typed_ns or now - self._typed_ns >= self.settings.typing_every
-        if op.attempts == 1 and quiet and self.rng.random() < self.behaviour.typing:
-            self._typed_ns = now
-            self._send(self._conn, typing_frame(self.conversation_id))
-        self._written.setdefault(op.seq, []).append(self._conn)
-        self._op_floor.setdefault(op.seq, self._server_ns)
-        self._send(self._conn, message_frame(self.conversation_id, op.message_id, op.text), op.key)
-
-    def _pump(self, now: int) -> None:
-        """The way is free: hand over what never left, what has to go again, and what was due meanwhile."""
-        if self.phase != "live" or "limited" in self._timers or self.state == "leaving":
-            return
-        again, self._to_resend = self._to_resend, []
-        for op in sorted(self.ops.values(), key=lambda op: op.seq):
-            if op.closed:
-                continue
-            written = self._written.get(op.seq)
-            if not written or (not op.sent_ns and written[-1] != self._conn):
-                self._transmit(now, op)
-            elif op.seq in again and op.attempts <= self.settings.max_resends:
-                self._note(now, "message.resent")
-                self._attempt(now, op)
+    # ---------------------------------------------------------------- read receipts
+    def _on_pumped(self, now: int) -> None:  # noqa: ARG002
         if self._unread:
             self._send(self._conn, read_frame(self.conversation_id, self._unread))
             self._unread = ""
-        if self._can_speak():
-            self._resume_sending(now)
 
-    def _outstanding(self) -> bool:
-        return any(not op.closed and self._conn in self._written.get(op.seq, ()) for op in self.ops.values())
-
-    def _confirm_overdue(self, now: int, seq: int) -> None:
-        op = self.ops.get(seq)
-        if op is None or op.closed:
-            return
-        if not op.sent_ns:
-            self._arm(f"confirm:{seq}", now + self.behaviour.confirm_timeout)
-            return
-        self._miss_echo(now, op, FailureCause.CONFIRM_TIMEOUT, ops.FAIL)
-        if self.phase == "live" and self.state != "leaving":
-            self._check(now)
-
-    # ---------------------------------------------------------------- rendering
-    def _shown(self, now: int, items: list[Item]) -> None:
-        for item in items:
-            if not item.mine:
-                self._floor_ns = max(self._floor_ns, item.stamp_ns)
-                if item.message_id and self.rng.random() < self.settings.read_receipts:
-                    self._read(item.message_id)
-            if self.renderer is not None:
-                self.renderer(now, item)
-        deadline = self.render.deadline
-        if deadline is None:
-            self._disarm("gap")
-        else:
-            self._arm("gap", deadline)
+    def _on_shown(self, now: int, item: Item) -> None:  # noqa: ARG002
+        if item.message_id and self.rng.random() < self.settings.read_receipts:
+            self._read(item.message_id)
 
     def _read(self, message_id: str) -> None:
         """Say that an agent's message was seen, now or (the newest only) when the way is free again."""
         if self.state == "leaving":
             return
-        if self.phase == "live" and "limited" not in self._timers:
+        if self._way_free():
             self._send(self._conn, read_frame(self.conversation_id, message_id))
         else:
             self._unread = message_id
 
-    def _gap_overdue(self, now: int) -> None:
-        """An agent's message is missing for too long: ask the listing once, then do without."""
-        if self.render.hole and self.conversation_id and self.phase != "reading":
-            self._note(now, "gap.resync")
-            self._check(now)
-
-    # ---------------------------------------------------------------- resync
-    def _check(self, now: int) -> None:
-        """Ask the listing while the stream goes on."""
-        if self._sync is not None:
-            self._sync_again = True
-            return
-        self._start_sync(now, self._checked)
-
-    def _start_sync(self, now: int, done: Callable[[int, bool], None], *, from_start: bool = False) -> None:
-        since = 0
-        if not from_start:
-            floors = [self._op_floor[op.seq] for op in self.ops.values() if not op.closed and op.seq in self._op_floor]
-            since = min([self._floor_ns, *floors])
+    # ---------------------------------------------------------------- listing
+    def _new_pager(self, since_ns: int) -> Pager:
         settings = self.settings
-        attempts = settings.read_back_attempts if from_start else settings.rest_attempts
-        pager = Pager(self.conversation_id, since, settings.page_limit, settings.page_limit_cap, settings.max_pages)
-        self._sync = sync = Sync(pager, self._checkable(), self.render.hole, done, attempts, not from_start)
-        self._sync_again = False
-        self.render.freeze()
-        self._disarm("gap")
-        self._ask_page(now, sync)
-
-    def _checkable(self) -> list[int]:
-        """Messages that no socket can still bring to the server: each one they were written on is over for both ends."""
-        return [
-            op.seq
-            for op in self.ops.values()
-            if not op.closed
-            and op.sent_ns
-            and not any(conn in self.sockets or conn in self._doubtful for conn in self._written.get(op.seq, ()))
-        ]
+        return Pager(self.conversation_id, since_ns, settings.page_limit, settings.page_limit_cap, settings.max_pages)
 
     def _ask_page(self, now: int, sync: Sync) -> None:
         path = self.settings.listing_path
         answered = partial(self._page_answered, sync)
+        assert isinstance(sync.pager, Pager)
         self._get(now, "resync", path, f"{path}?{sync.pager.query()}", answered, sync.attempts, self._stale_page)
 
-    def _stale_page(self, now: int, request_id: str, outcome: HttpResponse) -> None:
-        """Listed is listed, even if nobody waits for it any more: the rows are written down."""
-        page = decode_listing(outcome.body) if outcome.status == 200 else None
-        for row in page.rows if page else ():
-            self._message(now, row, ops.RESYNC, self._conn, request_id)
+    def _read_page(self, body: bytes) -> Listing | None:
+        return decode_listing(body)
 
-    def _page_answered(self, sync: Sync, now: int, request_id: str, outcome: HttpResponse | None) -> None:
-        if outcome is None:
-            if self._sync is sync:
-                sync.done(now, False)
-            return
-        page = decode_listing(outcome.body) if outcome.status == 200 else None
-        for row in page.rows if page else ():
-            self._message(now, row, ops.RESYNC, self._conn, request_id)
-        if self._sync is not sync:
-            return
-        if outcome.status == 404 and sync.may_end:
-            self._sync = None
-            self._conversation_lost(now, FailureCause.NOT_FOUND.value)
-        elif page is None:
-            self._note(now, "listing.unusable", str(outcome.status))
-            sync.done(now, False)
-        else:
-            if page.flawed:
-                self._note(now, "listing.flawed")
-            if sync.pager.feed(page):
-                self._ask_page(now, sync)
-            else:
-                sync.done(now, True)
-
-    def _caught_up(self, now: int, ok: bool) -> None:
-        """After a reconnect: the listing is in (or out of reach), the stream goes on."""
-        again = self._merge(now, ok)
-        self._live(now)
-        self._after_sync(now, ok, again)
-
-    def _checked(self, now: int, ok: bool) -> None:
-        """After a check beside the stream, or a poll without one."""
-        again = self._merge(now, ok)
-        if self.phase == "live":
-            self._pump(now)
-            self._after_sync(now, ok, again)
-
-    def _after_sync(self, now: int, ok: bool, again: bool) -> None:
-        if self.phase != "live":
-            return
-        if not ok:
-            self._note(now, "resync.failed")
-            self._arm("catchup", now + self._jittered(self.settings.poll_every, self.settings.poll_jitter))
-        elif again:
-            self._check(now)
-        else:
-            self._maybe_rebind(now)
-
-    def _merge(self, now: int, ok: bool) -> bool:
-        """Put what was listed where it belongs; whether something asked for another look meanwhile."""
-        sync, self._sync = self._sync, None
-        again, self._sync_again = self._sync_again, False
-        items = self.render.thaw(now)
-        if sync is not None and sync.hole and self.render.hole == sync.hole:
-            self._note(now, "gap.given_up", str(sync.hole))
-            items += self.render.give_up(now)
-        self._shown(now, items)
-        if ok and sync is not None and sync.pager.complete and self.settings.resend == "checked":
-            self._to_resend = [seq for seq in sync.checkable if seq in self.ops and not self.ops[seq].closed]
-        return again
-
-    def _forget_sync(self) -> None:
-        """The socket is gone: what the running listing was for is void (its rows are still written down)."""
-        self._sync = None
-        self._sync_again = False
-        self._to_resend = []
-        self.render.freeze()
-        self._disarm("gap")
-        self._disarm("catchup")
-
-    def _jittered(self, duration: int, share: float) -> int:
-        return round(duration * (1 + self.rng.uniform(-share, share)))
-
-    def _on_old_socket_over(self, now: int, conn: int) -> None:
-        """Now it can be known what became of the messages that were written on it."""
-        if self.state == "leaving" or not any(not op.closed and conn in self._written.get(op.seq, ()) for op in self.ops.values()):
-            return
-        if self.phase == "syncing":
-            self._sync_again = True
-        elif self.phase == "live":
-            self._check(now)
-
-    # ---------------------------------------------------------------- what the conversation provides
-    @abstractmethod
-    def _agent_arrived(self, now: int) -> None:
-        """Something of an agent came."""
-
-    @abstractmethod
-    def _on_settled(self, now: int) -> None:
-        """A message is no longer pending."""
-
-    @abstractmethod
-    def _conversation_lost(self, now: int, cause: str) -> None:
-        """The server does not know the conversation (any more)."""
+    def _on_synced(self, now: int) -> None:
+        self._maybe_rebind(now)

@@ -10,11 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.core.backoff import Backoff
-from harness.core.credentials import Credential, Secret
+from harness.core.calling import Ask, Call
+from harness.core.credentials import Credential, Secret, redacted
 from harness.core.http import cause_of_status, retry_after_ns
 from harness.core.marker import MAX_MARKER, Marker, mark, read_marker
 from harness.core.pacing import Behaviour, Pacer
 from harness.core.spread import fixed
+from harness.core.wire import HttpRequest, HttpResponse, OpenSocket, SendText
 from harness.errors import FailureCause
 
 S = 10**9
@@ -127,3 +129,30 @@ def test_think_pacing_starts_from_the_last_completion_and_schedule_does_not() ->
     plan = Pacer(Behaviour(pacing="schedule", period=fixed(5)), Random(1))
     first = plan.begin(100 * S)
     assert [plan.next(10**15) - first for _ in range(3)] == [5 * S, 10 * S, 15 * S]
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("", ""),
+        ("all is well", "all is well"),
+        ("the plover-and-xyzzy twice: plover-and-xyzzy", "the … twice: …"),
+        ("cut off: plover-a", "cut off: …"),
+        ("cut off: plover-", "cut off: plover-"),
+        ("plover-and-xyzz", "…"),
+    ],
+)
+def test_a_secret_is_taken_out_of_a_text_even_where_it_was_cut(text: str, left: str) -> None:
+    assert redacted(text, ("", "plover-and-xyzzy")) == left
+
+
+def test_nothing_that_goes_over_the_wire_shows_in_a_repr() -> None:
+    held: list[object] = [
+        HttpRequest("r.1.1", "POST /x", "api", "POST", "/x?t=plover", [("A", "plover")], b"plover", 1),
+        HttpResponse(200, {"set-cookie": "plover"}, b"plover"),
+        OpenSocket(1, "r.1.2", "api", "/x?t=plover", [("A", "plover")], 1),
+        SendText(1, "plover"),
+        Ask("api", "/x", b"plover", [("A", "plover")]),
+        Call("m", "POST /x", "/x?t=plover", 1, 1, print, None, b"plover", (("A", "plover"),)),
+    ]
+    assert "plover" not in repr(held)

@@ -15,18 +15,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.conformance.transcript import Transcript, scenes
 from harness.core import ops
+from harness.core.address import own_address
 from harness.core.credentials import Secret
 from harness.core.pacing import Behaviour
 from harness.core.session import Context, Target
 from harness.core.spread import fixed, seconds
 from harness.core.wire import Finished, HttpFailure, HttpRequest, HttpResponse
 from harness.dialects.longpoll import DIALECT, LongpollSession
-from harness.dialects.longpoll_attachment import boundary, decode_upload, is_broken, multipart, own_address
+from harness.dialects.longpoll_attachment import boundary, decode_upload, is_broken, multipart
 from harness.dialects.longpoll_events import FILTERED, MALFORMED, decode_events, decode_guest, decode_token
 from harness.dialects.longpoll_settings import LongpollSettings
 from harness.dialects.registry import all_dialects
-from tests.dialects.transcript import Transcript, scenes
 
 S = seconds(1)
 MS = S // 1000

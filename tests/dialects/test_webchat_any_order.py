@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from harness.core import ops
 from harness.core.events import Delivered, Pinged, Violation
 from harness.core.marker import read_marker
+from harness.core.oauth import decode_grant
 from harness.core.pacing import Behaviour
 from harness.core.spread import fixed, seconds
 from harness.core.wire import HttpFailure, HttpResponse
-from harness.dialects.webchat_frames import decode, decode_grant, decode_listing, decode_skills, pong_frame
+from harness.dialects.webchat_frames import decode, decode_listing, decode_skills, pong_frame
 from harness.dialects.webchat_settings import WebchatSettings
 from tests.dialects.hand import MS, S
 from tests.dialects.webchat_hand import CONV, SKILLS, Webchat

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from harness.conformance.transcript import Transcript, scenes
 from harness.core import ops
 from harness.core.credentials import Secret
 from harness.core.marker import mark
@@ -13,7 +14,6 @@ from harness.core.pacing import Behaviour
 from harness.core.spread import fixed, seconds
 from harness.dialects.webchat_settings import WebchatSettings
 from tests.dialects.hand import S
-from tests.dialects.transcript import Transcript, scenes
 from tests.dialects.webchat_hand import CALM, Webchat
 
 SCENES = scenes("webchat")
