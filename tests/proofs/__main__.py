@@ -16,10 +16,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from harness.conformance.runner import Outcome, Plan, run
+from harness.conformance.scenarios import every_fault
 from harness.core.pacing import Behaviour
 from harness.core.spread import around, seconds
-from tests.soak.runner import Outcome, Plan, run
-from tests.soak.scenarios import every_fault
+from tests.proofs import omission
 
 ROOT = Path(__file__).parent.parent.parent
 FOLDER = ROOT / "docs" / "proofs"
@@ -50,7 +51,7 @@ def _outcome(outcome: Outcome) -> dict[str, Any]:
 
 
 def virtual_day(seed: int) -> dict[str, Any]:
-    """24 virtual hours, 50 guests, every fault."""
+    """24 virtual hours, 50 guests of every dialect that is registered, every fault."""
     behaviour = Behaviour(think_time=around(40, 0.5), session_length=around(800, 0.3), reply_timeout=seconds(20))
     plan = Plan(guests=50, seconds=86400, seed=seed, behaviour=behaviour, simulator=every_fault(), interval=60)
     with tempfile.TemporaryDirectory() as folder:
@@ -60,7 +61,7 @@ def virtual_day(seed: int) -> dict[str, Any]:
 
 
 def virtual_seeds(seed: int) -> dict[str, Any]:
-    """Half a virtual hour of twenty guests of both dialects, every fault at twice its share."""
+    """Half a virtual hour of twenty guests of every dialect that is registered, every fault at twice its share."""
     with tempfile.TemporaryDirectory() as folder:
         return _outcome(run(Plan(guests=20, seconds=1800, seed=seed, simulator=every_fault(2.0)), Path(folder)))
 
@@ -87,6 +88,7 @@ PARTS: dict[str, tuple[Trial, int, int]] = {
     "virtual-day": (virtual_day, 2, 1),
     "virtual-seeds": (virtual_seeds, 200, 1),
     "real-runs": (real_runs, 20, 3),
+    "omission": (omission.trial, 3, 1),
 }
 """Trial, how many of them, how many at once (those that are processes of their own)."""
 

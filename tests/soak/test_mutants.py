@@ -13,18 +13,20 @@ from typing import Any
 
 import pytest
 
+from harness.conformance.runner import Outcome, Plan, run, wrapped
+from harness.conformance.scenarios import every_fault
 from harness.core import ops
 from harness.metrics.recorder import Recorder
 from harness.simulator.engine import Engine
 from harness.simulator.truth import TruthLog
-from tests.soak.runner import Outcome, Plan, run, wrapped
-from tests.soak.scenarios import every_fault
 
 SAME, CROSS, RESEND = "duplicated.same_connection", "duplicated.cross_connection", "duplicated.resend"
 
 
 def go(folder: Path) -> Outcome:
-    return run(Plan(guests=12, seconds=900, seed=11, simulator={**every_fault(2.0), "token_life": "5min"}), folder)
+    return run(
+        Plan(("webchat", "longpoll"), guests=12, seconds=900, seed=11, simulator={**every_fault(2.0), "token_life": "5min"}), folder
+    )
 
 
 class Every:
@@ -171,7 +173,7 @@ CLIENT: dict[str, tuple[Any, set[str]]] = {
     "takes a refresh for a first grant": (recording(wrong_kind), {"tokens.client_credentials", "tokens.refresh_token"}),
     "does not read its own messages back": (
         recording(lambda row: [] if isinstance(row, ops.Arrived) and row.direction == ops.GUEST and row.seq == 2 else [row]),
-        {"messages.returned"},
+        {"messages.returned", "lost.ingest"},
     ),
 }
 
@@ -203,7 +205,7 @@ def saying(row_name: str, n: int = 1, *, more: bool = False) -> Any:
 @contextmanager
 def pushes_twice_unseen() -> Any:
     """Frames go out twice, and nobody writes it down."""
-    from tests.soak.world import World
+    from harness.conformance.world import World
 
     every = Every(40)
 
@@ -223,8 +225,8 @@ def pushes_twice_unseen() -> Any:
 @contextmanager
 def loses_frames_unseen() -> Any:
     """Agents' frames that were counted as handed over never arrive, and the listing does not hold them either."""
+    from harness.conformance.world import World
     from harness.simulator.conversations import Conversation
-    from tests.soak.world import World
 
     def doomed(text: str) -> bool:
         return "-1.a.5 " in text or "-1.a.5]" in text
@@ -250,8 +252,8 @@ def loses_frames_unseen() -> Any:
 @contextmanager
 def refuses_unseen() -> Any:
     """Some requests are answered 429 by something in front of the engine, which knows nothing of it."""
+    from harness.conformance.world import World
     from harness.core.wire import HttpResponse
-    from tests.soak.world import World
 
     every = Every(25)
 
@@ -270,7 +272,7 @@ def refuses_unseen() -> Any:
 @contextmanager
 def ends_sockets_unseen() -> Any:
     """Connections break that the engine did not break, and it takes them for left by the guest."""
-    from tests.soak.world import World
+    from harness.conformance.world import World
 
     every = Every(400)
 

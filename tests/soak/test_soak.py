@@ -6,15 +6,17 @@ from pathlib import Path
 
 import pytest
 
+from harness.conformance.runner import RUN, Outcome, Plan, run
+from harness.conformance.scenarios import every_fault
 from harness.core.pacing import Behaviour
 from harness.core.spread import around, seconds
 from harness.dialects.longpoll_settings import LongpollSettings
 from harness.dialects.webchat_settings import WebchatSettings
 from harness.report.fold import fold
 from harness.simulator.faults.catalogue import CATALOGUE
-from tests.soak.runner import RUN, Outcome, Plan, run
-from tests.soak.scenarios import every_fault
+from tests.conformance.kit import NAMES
 
+BOTH = ("webchat", "longpoll")
 ALWAYS_ON = {"drift", "skew"}
 """Faults that change times and nothing else; they have tests of their own."""
 
@@ -39,9 +41,9 @@ def test_two_hours_of_fifty_guests_with_every_fault(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("seed", range(1, 9))
-@pytest.mark.parametrize("dialect", ["webchat", "longpoll"])
+@pytest.mark.parametrize("dialect", NAMES)
 def test_twenty_minutes_of_one_dialect(tmp_path: Path, dialect: str, seed: int) -> None:
-    plan = Plan(dialects=(dialect,), guests=12, seconds=1200, seed=seed, simulator=every_fault(2.0))
+    plan = Plan(dialects=(dialect,), guests=12, seconds=1200, seed=seed, simulator=every_fault(2.0), strict=True)
     outcome = run(plan, tmp_path)
     assert not outcome.unequal(), outcome.table()
     assert all(session.finished for session in outcome.sessions)
@@ -68,7 +70,7 @@ def test_switches_that_are_off_by_default(tmp_path: Path, race: bool) -> None:
         ],
     }
     behaviour = Behaviour(attachments=0.5, session_length=around(120, 0.3))
-    plan = Plan(guests=12, seconds=1200, seed=2, settings=settings, simulator=simulator, behaviour=behaviour)
+    plan = Plan(BOTH, guests=12, seconds=1200, seed=2, settings=settings, simulator=simulator, behaviour=behaviour)
     outcome = run(plan, tmp_path)
     assert not outcome.unequal(), outcome.table()
     assert all(session.finished for session in outcome.sessions)

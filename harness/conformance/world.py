@@ -8,11 +8,11 @@ connection and unit from a seeded generator.
 from __future__ import annotations
 
 import heapq
-from collections import deque
 from collections.abc import Callable
 from random import Random
 from typing import Any
 
+from harness.conformance.lines import Exchange, Lane, Pipe, WebSocket
 from harness.core.session import GuestSession
 from harness.core.wire import (
     CloseSocket,
@@ -21,61 +21,13 @@ from harness.core.wire import (
     HttpRequest,
     HttpResponse,
     OpenSocket,
+    PingSocket,
     SendText,
     SocketEnd,
 )
 
 MS = 1_000_000
 SECOND = 1_000_000_000
-
-
-class Pipe:
-    """One direction of one connection: FIFO with a delay per unit."""
-
-    __slots__ = ("last", "world")
-
-    def __init__(self, world: World) -> None:
-        self.world, self.last = world, 0
-
-    def send(self, act: Callable[[int], None]) -> None:
-        at = max(self.world.now + self.world.delay(), self.last + 1)
-        self.last = at
-        self.world.at(at, act)
-
-
-class WebSocket:
-    """Both ends of one virtual WebSocket."""
-
-    __slots__ = ("address", "conn", "down", "guest", "guest_over", "handle", "server_ended", "server_over", "up")
-
-    def __init__(self, world: World, guest: Guest, conn: int, handle: int, address: str) -> None:
-        self.guest, self.conn, self.handle, self.address = guest, conn, handle, address
-        self.up, self.down = Pipe(world), Pipe(world)
-        self.guest_over = False  # the guest's reader has met the end
-        self.server_over = False  # the server has read the guest's close, or ended the connection itself
-        self.server_ended = False
-
-
-class Lane:
-    """One HTTP connection of a guest; requests strictly one after the other."""
-
-    __slots__ = ("address", "busy", "pipe_down", "pipe_up", "queue")
-
-    def __init__(self, world: World) -> None:
-        self.queue: deque[HttpRequest] = deque()
-        self.busy = False
-        self.address = ""
-        self.pipe_up, self.pipe_down = Pipe(world), Pipe(world)
-
-
-class Exchange:
-    """One HTTP request under way."""
-
-    __slots__ = ("done", "gone", "guest", "lane", "request")
-
-    def __init__(self, guest: Guest, lane: Lane, request: HttpRequest) -> None:
-        self.guest, self.lane, self.request = guest, lane, request
-        self.done = self.gone = False
 
 
 class Guest:
@@ -87,6 +39,8 @@ class Guest:
         self.sockets: dict[int, WebSocket] = {}
         self.armed = -1
         self.finished_ns = 0
+        self.watch: Callable[[GuestSession], None] | None = None
+        """Called whenever the session has been let do something."""
 
     def call(self, act: Callable[[int], None]) -> None:
         """Let the session take one input, then carry out what it asks for."""
@@ -94,9 +48,12 @@ class Guest:
         self.pump()
 
     def pump(self) -> None:
+        """Carry out what the session asks for and watch its next deadline."""
         while outputs := self.session.outputs():
             for output in outputs:
                 self.carry_out(output)
+        if self.watch is not None:
+            self.watch(self.session)
         deadline = self.session.next_deadline()
         if deadline is not None and deadline != self.armed:
             self.armed = deadline
@@ -111,6 +68,7 @@ class Guest:
         self.pump()
 
     def carry_out(self, output: Any) -> None:
+        """One thing that the session asks for."""
         world = self.world
         if isinstance(output, HttpRequest):
             lane = self.lanes.setdefault(output.lane, Lane(world))
@@ -119,19 +77,34 @@ class Guest:
         elif isinstance(output, OpenSocket):
             self._open(output)
         elif isinstance(output, SendText):
-            socket = self.sockets.get(output.conn)
-            if socket is not None:
-                if output.key:
-                    self.session.on_written(world.now, output.key)
-                text = output.text
-                socket.up.send(lambda now: world.frame_to_server(socket, text))
+            self._send(output)
+        elif isinstance(output, PingSocket):
+            self._ping(output)
         elif isinstance(output, CloseSocket):
-            socket = self.sockets.get(output.conn)
-            if socket is not None:
-                code = output.code
-                socket.up.send(lambda now: world.close_to_server(socket, code))
+            self._close(output)
         elif isinstance(output, Finished):
             self.finished_ns = world.now
+
+    def _send(self, output: SendText) -> None:
+        socket = self.sockets.get(output.conn)
+        if socket is None:
+            return
+        world, text = self.world, output.text
+        if output.key:
+            self.session.on_written(world.now, output.key)
+        socket.up.send(lambda _: world.frame_to_server(socket, text))
+
+    def _ping(self, output: PingSocket) -> None:
+        socket = self.sockets.get(output.conn)
+        if socket is not None:
+            world = self.world
+            socket.up.send(lambda _: world.ping_to_server(socket))
+
+    def _close(self, output: CloseSocket) -> None:
+        socket = self.sockets.get(output.conn)
+        if socket is not None:
+            world, code = self.world, output.code
+            socket.up.send(lambda _: world.close_to_server(socket, code))
 
     def _open(self, output: OpenSocket) -> None:
         world = self.world
@@ -145,14 +118,14 @@ class Guest:
             if answer is None:
                 world.sockets[handle] = socket
                 self.sockets[output.conn] = socket
-                socket.down.send(lambda at: self.call(lambda n: self.session.on_open(n, output.conn, address)))
+                socket.down.send(lambda _: self.call(lambda n: self.session.on_open(n, output.conn, address)))
             elif answer.status == 0:
                 socket.down.send(
-                    lambda at: self.call(lambda n: self.session.on_open_failed(n, output.conn, "connection_reset", None))
+                    lambda _: self.call(lambda n: self.session.on_open_failed(n, output.conn, "connection_reset", None))
                 )
             else:
                 socket.down.send(
-                    lambda at: self.call(lambda n: self.session.on_open_failed(n, output.conn, "upgrade_refused", answer))
+                    lambda _: self.call(lambda n: self.session.on_open_failed(n, output.conn, "upgrade_refused", answer))
                 )
             world.watch_engine()
 
@@ -196,6 +169,7 @@ class Guest:
         world.at(world.now + request.timeout_ns, give_up)
 
     def finish(self, exchange: Exchange, outcome: HttpResponse | HttpFailure) -> None:
+        """An exchange is over for the guest."""
         exchange.done = True
         exchange.lane.busy = False
         if isinstance(outcome, HttpFailure):
@@ -221,13 +195,19 @@ class World:
         self._handles = 0
         self._ports = 0
         self._engine_armed = -1
+        self.ghosts: set[int] = set()
+        """Requests and connections of nobody: the engine is told what became of them, no guest is."""
+        self.spoil: Callable[[HttpResponse], HttpResponse | HttpFailure] | None = None
+        """What becomes of the next answer on its way to a guest."""
 
     # ------------------------------------------------------------ clock
     def at(self, when: int, act: Callable[[int], None]) -> None:
+        """Have something done at an instant; what was asked for first is done first."""
         self._order += 1
         heapq.heappush(self._heap, (when, self._order, act))
 
     def delay(self) -> int:
+        """One-way delay of one unit."""
         low, high = self.delay_ns
         return low + int(self.rng.random() * (high - low))
 
@@ -243,14 +223,17 @@ class World:
         self.now = max(self.now, until)
 
     def new_address(self) -> str:
+        """`ip:port` of a new connection of a guest."""
         self._ports += 1
         return f"10.{self._ports >> 24 & 255}.{self._ports >> 16 & 255}.{self._ports >> 8 & 255}:{40000 + (self._ports & 255)}"
 
     def new_handle(self) -> int:
+        """The engine's number for a connection or request."""
         self._handles += 1
         return self._handles
 
     def watch_engine(self) -> None:
+        """Have the engine called at its next deadline."""
         deadline = self.engine.next_deadline()
         if deadline is not None and deadline != self._engine_armed:
             self._engine_armed = deadline
@@ -266,20 +249,29 @@ class World:
 
     # ------------------------------------------------------------ guest to server
     def frame_to_server(self, socket: WebSocket, text: str) -> None:
+        """A guest's frame has arrived."""
         if not socket.server_over:
             self.engine.on_frame(self.now, socket.handle, text)
             self.watch_engine()
 
+    def ping_to_server(self, socket: WebSocket) -> None:
+        """A guest's ping control frame has arrived; the engine answers it by `pong`, when it pleases."""
+        if not socket.server_over:
+            self.engine.on_ping(self.now, socket.handle, b"")
+            self.watch_engine()
+
     def close_to_server(self, socket: WebSocket, code: int) -> None:
+        """A guest's close frame has arrived."""
         if socket.server_over:
             return
         socket.server_over = True
         # The shell echoes the close before anything else can be written: whatever the engine pushed earlier is already under way.
-        socket.down.send(lambda now: self.end_for_guest(socket, SocketEnd(code, "", "")))
+        socket.down.send(lambda _: self.end_for_guest(socket, SocketEnd(code, "", "")))
         self.engine.on_socket_closed(self.now, socket.handle, "guest", code)
         self.watch_engine()
 
     def end_for_guest(self, socket: WebSocket, end: SocketEnd) -> None:
+        """The guest's reader meets the end."""
         if socket.guest_over:
             return
         socket.guest_over = True
@@ -289,38 +281,57 @@ class World:
 
     # ------------------------------------------------------------ Outlet: engine to guest
     def push(self, conn: int, text: str) -> bool:
+        """Write a text frame."""
         socket = self.sockets.get(conn)
         if socket is None or socket.server_over:
             return False
-        socket.down.send(lambda now: self._frame_to_guest(socket, text))
+        socket.down.send(lambda _: self.frame_to_guest(socket, text))
         return True
 
     def push_bytes(self, conn: int, data: bytes) -> bool:
+        """Write a binary frame."""
         socket = self.sockets.get(conn)
         if socket is None or socket.server_over:
             return False
-        socket.down.send(lambda now: self._frame_to_guest(socket, data))
+        socket.down.send(lambda _: self.frame_to_guest(socket, data))
         return True
 
-    def _frame_to_guest(self, socket: WebSocket, data: str | bytes) -> None:
+    def pong(self, conn: int, payload: bytes) -> None:  # noqa: ARG002
+        """Answer a ping control frame."""
+        socket = self.sockets.get(conn)
+        if socket is not None and not socket.server_over:
+            socket.down.send(lambda _: self._pong_to_guest(socket))
+
+    def _pong_to_guest(self, socket: WebSocket) -> None:
+        if not socket.guest_over:
+            socket.guest.call(lambda now: socket.guest.session.on_pong(now, socket.conn))
+
+    def frame_to_guest(self, socket: WebSocket, data: str | bytes) -> None:
+        """A frame of the server's has arrived."""
         if not socket.guest_over:
             socket.guest.call(lambda now: socket.guest.session.on_frame(now, socket.conn, data))
 
     def close(self, conn: int, code: int, reason: str) -> None:
+        """Begin to close."""
         self._end(conn, SocketEnd(code, reason, ""), code)
 
     def reset(self, conn: int) -> None:
+        """Reset once all that was written is under way."""
         self._end(conn, SocketEnd(0, "", "connection_reset"), 0)
 
-    def tear(self, conn: int, text: str) -> None:
+    def tear(self, conn: int, text: str) -> None:  # noqa: ARG002
+        """Half a frame, then a reset: the guest's reader sees the reset only."""
         self._end(conn, SocketEnd(0, "", "connection_reset"), 0)
 
     def _end(self, conn: int, end: SocketEnd, code: int) -> None:
         socket = self.sockets.get(conn)
-        if socket is None or socket.server_over:
+        if socket is None and conn in self.ghosts:
+            self.ghosts.discard(conn)
+        elif socket is None or socket.server_over:
             return
-        socket.server_over = socket.server_ended = True
-        socket.down.send(lambda now: self.end_for_guest(socket, end))
+        else:
+            socket.server_over = socket.server_ended = True
+            socket.down.send(lambda _: self.end_for_guest(socket, end))
 
         # The engine is told on a turn of its own, as a real shell does.
         def told(now: int) -> None:
@@ -330,15 +341,21 @@ class World:
         self.at(self.now, told)
 
     def respond(self, request: int, response: HttpResponse) -> None:
+        """Answer."""
         exchange = self.exchanges.pop(request, None)
-        if exchange is None:
+        if exchange is None and request not in self.ghosts:
             return
+        outcome: HttpResponse | HttpFailure = response
+        if exchange is not None and self.spoil is not None:
+            spoil, self.spoil = self.spoil, None
+            outcome = spoil(response)
 
-        def deliver(now: int) -> None:
-            if not exchange.done:
-                exchange.guest.finish(exchange, response)
+        def deliver(_: int) -> None:
+            if exchange is not None and not exchange.done:
+                exchange.guest.finish(exchange, outcome)
 
-        exchange.lane.pipe_down.send(deliver)
+        if exchange is not None:
+            exchange.lane.pipe_down.send(deliver)
 
         def told(now: int) -> None:
             self.engine.on_responded(now, request, True)
@@ -347,11 +364,12 @@ class World:
         self.at(self.now, told)
 
     def cut(self, request: int) -> None:
+        """Reset instead of an answer."""
         exchange = self.exchanges.pop(request, None)
         if exchange is None:
             return
 
-        def deliver(now: int) -> None:
+        def deliver(_: int) -> None:
             if not exchange.done:
                 exchange.guest.finish(exchange, HttpFailure("connection_reset", True))
 

@@ -40,6 +40,7 @@ def every_fault(scale: float = 1.0) -> dict[str, Any]:
         {"name": "duplicate", "share": min(0.02 * scale, 1.0), "gap": "40s±50%"},
         {"name": "mass_disconnect", "at": "200s", "every": "400s", "share": 0.5},
         {"name": "throttle", "at": "100s", "every": "500s", "for": "20s", "share": 0.3},
+        {"name": "standstill", "at": "150s", "every": "300s", "length": "2s"},
         {"name": "maintenance", "at": "300s", "every": "1800s", "for": "20s"},
     ]
     return {"faults": faults, "agents": {"extra": 0.2, "close": 0.01}}
