@@ -15,6 +15,8 @@ Names of figures, and how they merge over intervals and workers: `*.max` the gre
 | `host.ticks`, `host.steal_ticks` | CPU ticks of the machine, and those stolen from it |
 | `pressure.max` | greatest `some avg10` of `/proc/pressure/cpu`, in percent |
 | `open_files.max`, `rss_bytes.max`, `rss_bytes.last` | of the process |
+| `clock.wall_steps`, `clock.wall_step_ns.max` | times that the wall clock was set by over 50 ms, and the farthest |
+| `clock.suspensions`, `clock.suspended_ns` | times that the machine slept (our clock stood still), and how long |
 | others | counted by the shell: `open_files.refused`, `ports.exhausted`, `journal.errors`, `actions.planned`, `actions.started` |
 
 Histograms (microseconds): `health|loop.interval`, `health|gc.pause`.
@@ -31,6 +33,8 @@ from harness.metrics.histogram import merge_sparse, sparse_of
 
 BLOCKED_NS = 100_000_000
 LONG_PAUSE_NS = 20_000_000
+STEP_NS = 50_000_000
+"""A wall clock that is only slewed does not move so far against the monotonic one within an interval."""
 _FLUSH = 20_000
 
 
@@ -175,6 +179,10 @@ class Readings(NamedTuple):
     pressure: str = ""
     open_files: int = 0
     rss_bytes: int = 0
+    wall_offset_ns: int = 0
+    """Wall clock minus monotonic clock."""
+    asleep_ns: int = 0
+    """How long the machine has slept since it was booted: CLOCK_BOOTTIME minus CLOCK_MONOTONIC."""
 
 
 class Health:
@@ -213,12 +221,28 @@ class Health:
         pressure = parse_pressure(readings.pressure)
         if pressure is not None:
             found["pressure.max"] = pressure
+        found.update(_clock_changes(before, readings))
         if readings.open_files:
             found["open_files.max"] = readings.open_files
         if readings.rss_bytes:
             found["rss_bytes.max"] = found["rss_bytes.last"] = readings.rss_bytes
         histograms = {"loop.interval": loop_histogram, "gc.pause": pause_histogram}
         return found, {HEALTH + name: one for name, one in histograms.items() if one}
+
+
+def _clock_changes(before: Readings, now: Readings) -> dict[str, float]:
+    """Whether the wall clock was set, or the machine slept, meanwhile; nothing where no clock was read."""
+    if not before.wall_offset_ns or not now.wall_offset_ns:
+        return {}
+    slept = max(now.asleep_ns - before.asleep_ns, 0)
+    # Our clock stands still in sleep and the wall clock does not: what is left after that was set by somebody.
+    step = abs(now.wall_offset_ns - before.wall_offset_ns - slept)
+    return {
+        "clock.wall_steps": int(step > STEP_NS),
+        "clock.wall_step_ns.max": step if step > STEP_NS else 0,
+        "clock.suspensions": int(slept > STEP_NS),
+        "clock.suspended_ns": slept if slept > STEP_NS else 0,
+    }
 
 
 def merge_health(into: dict[str, float], more: Mapping[str, float]) -> None:

@@ -23,16 +23,20 @@ from harness.core import ops
 from harness.journal.codec import INTERVAL, ROWS, array_of, chunk
 from harness.journal.records import (
     HEALTH,
+    LAG,
     MAX_EXAMPLES,
     MAX_NAMES,
+    ONE_WAY,
     OTHER,
     REQUEST_DELAY,
     SEND_DELAY,
     SPANS,
+    ClockSpan,
     Example,
     Interval,
     SparseHistogram,
 )
+from harness.metrics.clock import Tally, cells_of
 from harness.metrics.duplicates import FIRST_PUSH, FIRST_RESYNC, OVERLAP
 from harness.metrics.histogram import sparse_of
 from harness.metrics.reorder import Jump
@@ -59,7 +63,7 @@ every note.
 class _Label:
     """Books of one conversation."""
 
-    __slots__ = ("agent", "complete", "ended_at", "guest", "label", "marked")
+    __slots__ = ("agent", "complete", "ended_at", "guest", "label", "listing", "marked")
 
     def __init__(self, label: str) -> None:
         self.label = label
@@ -67,6 +71,7 @@ class _Label:
         self.agent = StreamStats(own=False)
         self.ended_at = 0
         self.complete = False
+        self.listing = True
         self.marked = False
 
 
@@ -112,6 +117,8 @@ class Recorder:
         self._names: dict[str, dict[str, str]] = {}
         self._series: dict[tuple[str, str], tuple[Callable[[int], None], Callable[[int], None]]] = {}
         self._lists: dict[str, list[int]] = {}
+        self._clocks: dict[str, tuple[Tally, list[int]]] = {}
+        """By source: its evidence, and how late each agent's message came by its stamp, both clocks as they are."""
         self._delay_message = self._list(SEND_DELAY).append
         self._delay_request = self._list(REQUEST_DELAY).append
         self._lows = {
@@ -129,6 +136,7 @@ class Recorder:
             ops.Ended: self._ended,
             ops.State: self._state,
             ops.Noted: self._noted,
+            ops.Clocked: self._clocked,
         }
 
     def _begin(self) -> None:
@@ -189,6 +197,8 @@ class Recorder:
 
     def _sample(self, row: ops.Sample) -> bool:
         measure, outcome, start, end = row.measure, row.outcome, row.start_ns, row.end_ns
+        if measure in ONE_WAY:
+            return outcome == "ok"  # by two clocks that differ: `_arrived` has the message and takes its stamp as it is
         series = self._series.get((measure, outcome))
         if series is None:
             series = self._new_series(measure, outcome)
@@ -259,6 +269,7 @@ class Recorder:
     def _arrived(self, row: ops.Arrived) -> bool:
         label, direction, at = row.label, row.direction, row.at_ns
         counts = self._counts
+        lags = self._stamped(row) if row.server_ns else None
         books = self._labels.get(label)
         if books is None:
             books = self._open(label, at, ours=False)
@@ -271,6 +282,8 @@ class Recorder:
         missing = order.missing
         kind = stream.arrive(row.seq, at, row.channel, row.epoch, row.mid)
         counts["copies", direction, kind] += 1
+        if lags is not None and not own and kind == FIRST_PUSH:
+            lags.append(at - row.server_ns)
         if own:
             if ":" not in row.via:  # in an answer to a request: no mere echo, the server holds it
                 stream.proven(row.seq)
@@ -306,6 +319,22 @@ class Recorder:
             plain = False
         return plain
 
+    def _stamped(self, row: ops.Arrived) -> list[int]:
+        """The stamp as evidence of the server's clock; gives the list for what came late."""
+        source = self._clocks.get(row.clock)
+        if source is None:
+            source = self._source(row.clock or "message")
+        source[0].take(row.sent_ns, row.server_ns, row.at_ns)
+        return source[1]
+
+    def _clocked(self, row: ops.Clocked) -> bool:
+        self._source(row.source)[0].take(row.sent_ns, row.server_ns, row.at_ns, row.grain_ns)
+        return True
+
+    def _source(self, name: str) -> tuple[Tally, list[int]]:
+        name = self._name("clock", name)
+        return self._clocks.setdefault(name, (Tally(), []))
+
     def _connection(self, row: ops.Connection) -> bool:
         counts = self._counts
         begun = self._name("begun", row.begun)
@@ -339,6 +368,7 @@ class Recorder:
         books = self._labels.get(row.label) or self._open(row.label, row.at_ns, ours=True)
         if books is not None:
             books.complete |= row.complete
+            books.listing = row.listing
             if not books.ended_at:
                 self._counts["conversations", "ended"] += 1
                 if row.complete:
@@ -346,7 +376,7 @@ class Recorder:
                 if row.cause:
                     self._counts["ended", self._name("cause", row.cause)] += 1
                 self._end(books, row.at_ns)
-        return row.complete and not row.cause
+        return (row.complete or not row.listing) and not row.cause
 
     # ---------------------------------------------------------------- conversations
     def _open(self, label: str, at: int, *, ours: bool) -> _Label | None:
@@ -390,7 +420,7 @@ class Recorder:
             self._gauges["open|conversations"] -= 1
         counts = self._counts
         for direction, stream in (("g", books.guest), ("a", books.agent)):
-            losses = stream.losses(books.complete, MAX_EXAMPLES)
+            losses = stream.losses(books.complete or not (stream.own or books.listing), MAX_EXAMPLES)
             unseen = 0 if stream.own else stream.order.unseen
             for kind, seqs in zip(_LOSSES, losses, strict=True):
                 if seqs:
@@ -462,6 +492,14 @@ class Recorder:
             if values:
                 found[name] = sparse_of(values, 1 if name.endswith("|positions") else 1000)
                 values.clear()
+        clocks: dict[str, ClockSpan] = {}
+        for name, (tally, lags) in sorted(self._clocks.items()):
+            span = tally.close()
+            if span is not None and span.low_ns is not None:
+                clocks[name] = span
+                if lags:
+                    found[f"{LAG}|{name}|cells"] = cells_of(lags, span.low_ns)
+                    lags.clear()
         for name, histogram in (histograms or {}).items():
             found[name if name.startswith(HEALTH) else HEALTH + name] = histogram
         interval = Interval(
@@ -477,6 +515,7 @@ class Recorder:
             dict(sorted(found.items())),
             {kind: sorted(set(examples))[:MAX_EXAMPLES] for kind, examples in sorted(self._examples.items())},
             dict(health or {}),
+            clocks,
         )
         self._begin()
         self._index += 1

@@ -14,6 +14,9 @@ from typing import NamedTuple
 
 from harness.errors import GuestswarmError
 
+ENDLESS = 1 << 62
+"""More numbers than any stream has: what lies below the first arrival of a stream that was joined."""
+
 
 class Reordered(NamedTuple):
     """An arrival with a number below the expected one."""
@@ -55,8 +58,9 @@ class Order:
 
     __slots__ = ("_ahead", "_gaps", "_stack", "expected", "length", "missing")
 
-    def __init__(self) -> None:
-        self.expected = 1
+    def __init__(self, *, joined: bool = False) -> None:
+        """`joined`: the stream was not watched from its start, so that its first arrival is in order whatever its number."""
+        self.expected = 0 if joined else 1
         self.length = 0
         """Arrivals in the sample (L)."""
         self.missing = 0
@@ -69,6 +73,9 @@ class Order:
         """The first copy of a message came by push."""
         self.length += 1
         position, gaps, stack = self.length, self._gaps, self._stack
+        if not self.expected:
+            gaps.append(_Gap(-ENDLESS, seq, position, at, ENDLESS))
+            self.expected = seq
         if seq >= self.expected:
             jump = None
             if seq > self.expected:
@@ -78,14 +85,7 @@ class Order:
                     self.missing += missing
                     jump = Jump(seq, missing)
             self.expected = seq + 1
-            # An entry of the stack answers a later search only if a number between it and the next one is still to come.
-            if not gaps:
-                stack.clear()
-                stack.append((seq, position))
-            elif stack and gaps[-1].seq <= stack[-1][0]:
-                stack[-1] = (seq, position)
-            else:
-                stack.append((seq, position))
+            self._top(seq, position)
             return jump
         gap = self._fill(seq)
         while stack and stack[-1][0] > seq:
@@ -95,6 +95,23 @@ class Order:
         if len(stack) > 2 * len(gaps) + 8:
             self._prune()
         return Reordered(seq, position, position - gap.position, at - gap.at, n, gap.seq)
+
+    def advance(self, count: int) -> None:
+        """So many numbers came by push one after another, from the expected one on: the same as to push each."""
+        self.expected += count
+        self.length += count
+        self._top(self.expected - 1, self.length)
+
+    def _top(self, seq: int, position: int) -> None:
+        """Remember the last arrival in order; an older one only if a number between it and the next one is still to come."""
+        gaps, stack = self._gaps, self._stack
+        if not gaps:
+            stack.clear()
+            stack.append((seq, position))
+        elif stack and gaps[-1].seq <= stack[-1][0]:
+            stack[-1] = (seq, position)
+        else:
+            stack.append((seq, position))
 
     def resynced(self, seq: int) -> None:
         """The first copy of a message came by a listing: it fills its hole but is not in the sample."""
@@ -132,6 +149,11 @@ class Order:
         if not gap.missing:
             del self._gaps[at]
         return gap
+
+    @property
+    def first_open(self) -> int | None:
+        """Position of the earliest arrival below which a number is still missing."""
+        return self._gaps[0].position if self._gaps else None
 
     @property
     def highest(self) -> int:

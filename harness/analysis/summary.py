@@ -1,0 +1,216 @@
+"""What is told of a surveyed log: one object with every metric under its own name, nothing that is not defined."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+from harness.analysis.source import Tally
+from harness.analysis.survey import Survey
+from harness.metrics.figures import delivery_figures, milliseconds, order_figures, rounded, share_late
+from harness.metrics.histogram import Histogram
+from harness.metrics.jepsen import jepsen_names
+from harness.metrics.loss import bootstrap, bounds, unstable, upper_bound_of_none
+from harness.metrics.ordering import Params
+from harness.metrics.pooled import SPREADS, PooledOrder, Worst
+from harness.verdicts.intervals import ranks
+
+SCHEMA = "guestswarm.analysis/1"
+PERCENTILES = {
+    "p50": Fraction(1, 2),
+    "p90": Fraction(9, 10),
+    "p95": Fraction(19, 20),
+    "p99": Fraction(99, 100),
+    "p999": Fraction(999, 1000),
+}
+FEWEST_BEYOND = 10
+"""A percentile is told only where so many samples lie beyond it."""
+ONE_CLOCK = "delays hold only if both times were read from one clock; otherwise the clocks' offset is in every one of them"
+
+
+def params_of(params: Params) -> dict[str, Any]:
+    """What any of the results is worth nothing without."""
+    return {
+        "dT_ms": milliseconds(params.wait_ns),
+        "DT": params.displacement,
+        "BT": params.buffer,
+        "n_max": params.n_max,
+        "delta": params.delta,
+        "joined": params.joined,
+    }
+
+
+def summary(survey: Survey, tally: Tally, source: dict[str, Any]) -> dict[str, Any]:
+    """Of the whole log: all streams pooled."""
+    pooled, params = survey.pooled, survey.params
+    fates = pooled.fates
+    low, high = bounds(fates.lost, fates.ok, fates.undetermined)
+    losses = fates.push_missed
+    spreads = pooled.order.spreads()
+    messages = survey.messages
+    assert messages is not None
+    found: dict[str, Any] = {
+        "schema": SCHEMA,
+        "source": source,
+        "rows": {
+            "used": tally.rows,
+            "malformed": tally.malformed,
+            "malformed_lines": [{"line": line, "what": what} for line, what in tally.named],
+        },
+        "streams": pooled.streams,
+        "messages": {
+            "sent": fates.sent,
+            "ok": fates.ok,
+            "info": fates.info,
+            "fail": fates.fail,
+            "left_out": messages.censored,
+        },
+        "params": params_of(params),
+        "assumed": assumptions(survey, tally),
+        "classes": dict(pooled.classes),
+        "lost": fates.lost,
+        "push_missed": losses,
+        "recovered_unknown_outcome": fates.recovered,
+        "aborted_delivery": fates.aborted,
+        "undetermined": fates.undetermined,
+        **delivery_figures(fates),
+        "loss": {
+            "definite": fates.lost,
+            "possible": fates.lost + fates.undetermined,
+            "ratio_definite": low,
+            "ratio_possible": high,
+            "interval_e2e": _interval(bootstrap(pooled.by_loss)),
+            "interval_push": _interval(bootstrap(pooled.by_push_loss)),
+            "upper_bound_of_none": upper_bound_of_none(fates.ok) if not fates.lost else None,
+            "lost_at_half_dT": fates.lost_at_half,
+            "lost_at_double_dT": fates.lost_at_double,
+            "loss_threshold_unstable": unstable(fates.lost, fates.lost_at_half, fates.lost_at_double) if fates.ok else None,
+            "sent_within_dT_of_the_end": messages.young_losses,
+        },
+        "loss_distance": _spread(spreads, "loss_distance"),
+        "loss_period_total": spreads["loss_period_lengths"].count if "loss_period_lengths" in spreads else 0,
+        "loss_period_lengths": _spread(spreads, "loss_period_lengths"),
+        "inter_loss_period_lengths": _spread(spreads, "inter_loss_period_lengths"),
+        "noticeable_rate": pooled.noticeable / losses if losses else None,
+        **_order(pooled.order, params, sized="bytes" in tally.columns),
+        "order.e2e": _order(pooled.order, params, sized="bytes" in tally.columns),
+        "order.ingest": _view(survey.ingest, params, timed=False, sized=False),
+        "order.delivery": _view(survey.delivery, params, sized="bytes" in tally.columns),
+        "order_withheld": None if survey.ingest is not None else "order.ingest and order.delivery need a column rank",
+        "inconsistent_ranks": messages.inconsistent_ranks if survey.ingest is not None else None,
+        "unranked": survey.unranked if survey.ingest is not None else None,
+        "streams_with": _streams_with(survey),
+        "jepsen": jepsen_names(fates, pooled.classes, pooled.order.places),
+        "delay_ms": delay(survey.delays),
+        "listed_delay_ms": delay(survey.listed_delays),
+        "timeline": {
+            "first_ms": milliseconds(survey.timeline.first_ns),
+            "last_ms": milliseconds(survey.timeline.last_ns),
+            "sent": survey.timeline.sent.tolist(),
+            "lost": survey.timeline.lost.tolist(),
+        },
+    }
+    return {name: rounded(value) for name, value in found.items()}
+
+
+def assumptions(survey: Survey, tally: Tally) -> list[str]:
+    """What had to be taken for granted."""
+    said = [ONE_CLOCK, "each stream has one sender, who counts from 1 in the order of sending and sends one after another"]
+    if survey.params.joined:
+        said[1] += "; streams were joined midway"
+    lacking = {
+        "outcome": "no column outcome: whatever was sent counts as acknowledged",
+        "channel": "no column channel: every copy came by push",
+        "epoch": "no column epoch: all copies of a stream came over one connection",
+        "id": "no column id: copies of one number are copies of one stored message",
+    }
+    said += [text for column, text in lacking.items() if column not in tally.columns]
+    said.append("rows of a stream received at the same time arrived in the order of the file")
+    return said
+
+
+def delay(histogram: Histogram) -> dict[str, Any]:
+    """Percentiles in milliseconds, each with its 95 % interval; None where the samples do not suffice."""
+    count = histogram.count
+    found: dict[str, Any] = {"n": count, "negative": histogram.negative, "above_range": histogram.overflow}
+    found["min"] = histogram.low / 1000 if count else None
+    for name, share in PERCENTILES.items():
+        enough = count * (1 - share) >= FEWEST_BEYOND
+        value = histogram.percentile(share) if enough else None
+        found[name] = None if value is None else value / 1000
+        bounds_of = [histogram.percentile(Fraction(rank, count)) if rank else None for rank in ranks(count, share)]
+        found[name + "_interval"] = [None if v is None else v / 1000 for v in bounds_of] if enough else None
+    found["max"] = histogram.high / 1000 if count else None
+    mean = histogram.mean
+    found["mean"] = None if mean is None else mean / 1000
+    return found
+
+
+def _order(order: PooledOrder, params: Params, *, timed: bool = True, sized: bool = True) -> dict[str, Any]:
+    places, spreads = order.places, order.spreads()
+    found = {
+        "reordered": places.reordered,
+        "sequence_discontinuities": places.jumps,
+        "skipped": places.skipped,
+        "discontinuity_sizes": _spread(spreads, "discontinuity_sizes"),
+        "reordering_discontinuities": order.reordering_discontinuities,
+        **{name: _spread(spreads, name) for name in ("extent", "late_ms", "byte_offset", "n", "gaps", "gap_times_ms", "free_runs")},
+        **order_figures(places, params.n_max),
+        "share_late": share_late(places.displacements),
+    }
+    if not timed:
+        found["late_ms"] = found["gap_times_ms"] = None
+    if not sized:
+        found["byte_offset"] = None
+    return found
+
+
+def _view(order: PooledOrder | None, params: Params, *, timed: bool = True, sized: bool = True) -> dict[str, Any] | None:
+    if order is None:
+        return None
+    streams = {"streams": order.streams, "streams_with_reordered": order.with_reordered, "worst": _worst(order.worst)}
+    return streams | _order(order, params, timed=timed, sized=sized)
+
+
+def _spread(spreads: dict[str, Histogram], name: str) -> dict[str, Any] | None:
+    """A distribution; None without any value."""
+    histogram = spreads.get(name)
+    if histogram is None or not histogram.count:
+        return None
+    unit = SPREADS[name]
+
+    def shown(value: float | None) -> float | None:
+        return None if value is None else value / unit if unit != 1 else value
+
+    found: dict[str, Any] = {"n": histogram.count, "min": shown(histogram.low)}
+    for percentile, share in PERCENTILES.items():
+        enough = histogram.count * (1 - share) >= FEWEST_BEYOND
+        found[percentile] = shown(histogram.percentile(share)) if enough else None
+    found["max"] = shown(histogram.high)
+    found["mean"] = shown(histogram.mean)
+    return found
+
+
+def _streams_with(survey: Survey) -> dict[str, Any]:
+    pooled = survey.pooled
+    counts = {
+        "reordered": pooled.order.with_reordered,
+        **{what: pooled.with_event[what] for what in ("lost", "push_missed", "duplicated")},
+    }
+    worst = {"reordered": pooled.order.worst, **pooled.worst}
+    return {
+        what: {
+            "streams": count,
+            "share": count / pooled.streams if pooled.streams else None,
+            "worst": _worst(worst.get(what)),
+        }
+        for what, count in counts.items()
+    }
+
+
+def _worst(worst: Worst | None) -> dict[str, Any] | None:
+    return None if worst is None else {"stream": worst.name, "ratio": worst.ratio, "count": worst.count}
+
+
+def _interval(found: tuple[float, float] | None) -> list[float] | None:
+    return None if found is None else list(found)
