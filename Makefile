@@ -9,7 +9,7 @@ ARGS     ?=
 JOBS     ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check prove clean
+.PHONY: help setup run test check prove bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -54,6 +54,9 @@ check: setup ## lint, format and types
 
 prove: setup ## the long proofs, in parts that can be resumed (PART=name for one of them)
 	@$(BIN)/python -m tests.proofs $(PART)
+
+bench: setup ## baselines: our percentiles, the server's own record and plain Locust's, side by side
+	@$(BIN)/python -m tests.bench.baselines $(ARGS)
 
 clean: ## remove everything that was made, but the runs
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,8 +1,10 @@
 """locust -f locustfiles/longpoll.py: guests on long polling, by `scenarios/longpoll.toml` unless --scenario names another."""
 
 from harness.swarm import hosting  # noqa: F401
-from harness.swarm.user import LongpollUser
+from harness.swarm.user import GuestUser
 
 
-class LongpollGuest(LongpollUser):
+class LongpollGuest(GuestUser):
     """A guest who polls."""
+
+    dialect = "longpoll"

@@ -29,10 +29,11 @@ from harness.config.local import is_local
 from harness.config.secret import resolve
 from harness.core.credentials import Secret
 from harness.errors import ExitCode, GuestswarmError, RunFolderError, UsageError
+from harness.runs.calibration import cite
 from harness.runs.folder import create_run, read_manifest, update_manifest, write_json
 from harness.runs.manifest import CLIENT_SECRET_ENV, CONTROL_TOKEN_ENV, RESOLVED, LoadOrder, SimulatorAddress, new_manifest
 from harness.runs.process import Child, death_tie, first_line, spawn, stop
-from harness.runs.simulated import SIM_SECRET_ENV, SimulatorProcess
+from harness.runs.simulated import SIM_SECRET_ENV, SimulatorControl, SimulatorProcess
 
 if TYPE_CHECKING:
     from harness.cli.progress import Progress  # the screen's libraries are loaded only for a run
@@ -76,7 +77,7 @@ def _rate(text: str) -> float:
 
 def execute(args: argparse.Namespace, terminal: Terminal) -> int:
     """Run it; the exit code is the verdict's, or says why there is none."""
-    with _Signals() as signals:
+    with Signals() as signals:
         scenario = read_scenario(args)
         simulated = args.simulate or scenario.simulated
         if args.tls and not simulated:
@@ -84,7 +85,7 @@ def execute(args: argparse.Namespace, terminal: Terminal) -> int:
         if not simulated:
             check_authorised(scenario, foreign_hosts(scenario), datetime.now(UTC))
         secret = _secret(scenario, simulated)
-        folder = create_run(args.runs, scenario.name, _manifest(scenario, simulated))
+        folder = create_run(args.runs, scenario.name, _manifest(scenario, simulated, args.runs))
         args.folder = folder
         resolved = folder / RESOLVED
         write_json(resolved, scenario.resolved())
@@ -173,8 +174,9 @@ def _secret(scenario: Scenario, simulated: bool) -> Secret:
     return Secret(token_urlsafe(24))
 
 
-def _manifest(scenario: Scenario, simulated: bool) -> dict[str, Any]:
-    return new_manifest(
+def _manifest(scenario: Scenario, simulated: bool, runs: Path) -> dict[str, Any]:
+    cited = cite(runs)
+    made = new_manifest(
         scenario=scenario.resolved(),
         seed=scenario.seed,
         dialects=list(scenario.mix),
@@ -187,10 +189,11 @@ def _manifest(scenario: Scenario, simulated: bool) -> dict[str, Any]:
         health=scenario.health,
         authorisation=scenario.authorisation.model_dump(mode="json") if scenario.authorisation else None,
     )
+    return made if cited is None else {**made, "calibration": cited}
 
 
 # ------------------------------------------------------------------ signals
-class _Signals:
+class Signals:
     """SIGINT and SIGTERM are ours from the first line: counted here, passed on to the load child once there is one."""
 
     def __init__(self) -> None:
@@ -199,7 +202,7 @@ class _Signals:
         self.child: Child | None = None
         self._before: dict[int, Any] = {}
 
-    def __enter__(self) -> _Signals:
+    def __enter__(self) -> Signals:
         for number in (signal.SIGINT, signal.SIGTERM):
             self._before[number] = signal.signal(number, self._on_signal)
         return self
@@ -244,12 +247,41 @@ class _Signals:
 
 
 # ------------------------------------------------------------------ the run
+@dataclass(frozen=True, slots=True)
+class Driven:
+    """A simulated run that was driven and not judged: what the load child's end was, and the simulator's own figures."""
+
+    status: int
+    simulator: dict[str, Any]
+
+
+def drive(scenario: Scenario, runs: Path, terminal: Terminal, signals: Signals) -> tuple[Path, Driven]:
+    """One run against the embedded simulator, without a report. Returns its folder and how it ended."""
+    folder = create_run(runs, scenario.name, _manifest(scenario, simulated=True, runs=runs))
+    resolved = folder / RESOLVED
+    write_json(resolved, scenario.resolved())
+    run = _Run(scenario, folder, terminal, signals, _secret(scenario, simulated=True))
+    progress = run.progress("simulated")
+    figures: dict[str, Any] = {}
+    try:
+        with run.with_simulator(simulated=True, tls=False) as address:
+            LoadOrder(str(resolved), {}, address).write(folder)
+            status = run.load(progress)
+            if run.simulator is not None and run.simulator.running:
+                figures = SimulatorControl(run.simulator.control, run.simulator.token).health()
+    finally:
+        progress.finish()
+    run.told_before_load(status, progress)
+    run.note_end(status)
+    return folder, Driven(status, figures)
+
+
 @dataclass(slots=True)
 class _Run:
     scenario: Scenario
     folder: Path
     terminal: Terminal
-    signals: _Signals
+    signals: Signals
     secret: Secret
     rules: Sequence[LiveRule] = ()
     """The scenario's rules and how they stand, for the live view."""
@@ -263,7 +295,8 @@ class _Run:
         load = self.scenario.load
         return (load.settle + self.scenario.loss_wait_ns + load.drain) / 1e9
 
-    def _progress(self, where: str) -> Progress:
+    def progress(self, where: str) -> Progress:
+        """What shows how it goes."""
         from harness.cli.progress import Progress
 
         load, scenario = self.scenario.load, self.scenario
@@ -280,28 +313,29 @@ class _Run:
 
     def carry_out(self, *, simulated: bool, tls: bool, resolved: Path, runs: Path) -> int:
         where = "simulated" if simulated else ", ".join(self.scenario.hosts())
-        progress = self._progress(where)
+        progress = self.progress(where)
         progress.begin(f"{self.scenario.name} · {', '.join(self.scenario.mix)} · {where} · {self.scenario.guests.planned} guests")
         try:
-            with self._simulator(simulated, tls) as address:
+            with self.with_simulator(simulated=simulated, tls=tls) as address:
                 LoadOrder(str(resolved), {}, address).write(self.folder)
-                status = self._load(progress)
+                status = self.load(progress)
         except GuestswarmError:
             self._note_end("failed")
             raise
         finally:
             progress.finish()
-        if code := self._told_before_load(status, progress):
+        if code := self.told_before_load(status, progress):
             return code
         told = self.signals.told
-        self._note_end("simulator_lost" if self.simulator_lost else self.signals.word or self._word(status))
+        self.note_end(status)
         code = self._report(runs)
         if told and code != ExitCode.INTERNAL:
             return self.signals.exit_code
         return int(ExitCode.INTERNAL) if status == ExitCode.INTERNAL else code
 
     @contextmanager
-    def _simulator(self, simulated: bool, tls: bool) -> Iterator[SimulatorAddress | None]:
+    def with_simulator(self, *, simulated: bool, tls: bool) -> Iterator[SimulatorAddress | None]:
+        """With the simulator's process, where there is to be one."""
         if not simulated:
             yield None
             return
@@ -313,7 +347,7 @@ class _Run:
         finally:
             self.simulator.stop()
 
-    def _load(self, progress: Progress) -> int:
+    def load(self, progress: Progress) -> int:
         """The load child from start to end; returns its exit status."""
         if self.signals.told:
             return 0
@@ -371,7 +405,7 @@ class _Run:
         again = "Ctrl-C again" if self.signals.first == signal.SIGINT else "A second signal"
         return f"Draining, up to {drain_s:.0f} s. {again} stops at once."
 
-    def _told_before_load(self, status: int, progress: Progress) -> int:
+    def told_before_load(self, status: int, progress: Progress) -> int:
         """The code of a run that ended before there was any load, with its message; 0 if there is something to judge."""
         if self.signals.first and not list(self.folder.glob("journal-*.bin")):
             self._note_end(self.signals.word or "interrupted")
@@ -394,6 +428,10 @@ class _Run:
             self.terminal.note(f"The load child ended with status {status}: {said or 'it said nothing'}")
             self.terminal.note(f"  its own words are in {self.folder / LOAD_LOG}")
         return 0
+
+    def note_end(self, status: int) -> None:
+        """Say in the manifest how it ended, where the load child did not get to."""
+        self._note_end("simulator_lost" if self.simulator_lost else self.signals.word or self._word(status))
 
     @staticmethod
     def _word(status: int) -> str:

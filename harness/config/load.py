@@ -244,6 +244,7 @@ def _build(folder: Path, document: dict[str, Any], sources: _Sources, problems: 
     mix = _mix(read, sources, problems)
     loss_wait_ns = _loss_wait(read, mix, sources, problems) if mix else 0
     _check_rules(read, mix, sources, problems)
+    _check_client_faults(read, mix, sources, problems)
     limits, errors = read_limits(read.health)
     problems.extend(sources.problem(("health", error.key), str(error)) for error in errors)
     scenario = Scenario(
@@ -271,6 +272,8 @@ def _build(folder: Path, document: dict[str, Any], sources: _Sources, problems: 
 def _problem(error: dict[str, Any], model: type[BaseModel], sources: _Sources) -> Problem:
     path = tuple(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
+        if len(path) == 1 and path[0] in all_dialects():
+            return sources.problem(path, f"unknown here; the settings of a dialect are [dialects.{path[0]}]")
         return sources.problem(path, suggestion(path[-1], _keys_at(model, path[:-1]), _tables_with(model, path[-1])))
     return sources.problem(path, say(error))
 
@@ -339,13 +342,24 @@ def _check_rules(read: _Document, mix: dict[str, float], sources: _Sources, prob
             problems.append(sources.problem(("slo", "rules"), f"`{text}`: {why}{whose}{hint}"))
 
 
+def _check_client_faults(read: _Document, mix: dict[str, float], sources: _Sources, problems: list[Problem]) -> None:
+    """Every client fault is one of a dialect that takes part."""
+    known = sorted({fault for name in mix for fault in all_dialects()[name].client_faults})
+    for fault in read.guests.client_faults if mix else ():
+        if fault not in known:
+            near = get_close_matches(fault, known, n=1, cutoff=0.5)
+            hint = f"did you mean `{near[0]}`?" if near else f"known are {', '.join(known) or 'none'}"
+            why = f"{' and '.join(mix)} guests have no such client fault; {hint}"
+            problems.append(sources.problem(("guests", "client_faults", fault), why))
+
+
 def _loss_wait(read: _Document, mix: dict[str, float], sources: _Sources, problems: list[Problem]) -> int:
     needed, who = 0, ""
     for name in mix:
         try:
-            settings = from_table(all_dialects()[name].settings, getattr(read, name))
+            settings = from_table(all_dialects()[name].settings, read.of_dialect(name))
         except ValueError as error:
-            problems.append(sources.problem((name,), str(error)))
+            problems.append(sources.problem(("dialects", name), str(error)))
             continue
         wait = least_loss_wait_ns(settings)
         if wait > needed:
@@ -357,8 +371,8 @@ def _loss_wait(read: _Document, mix: dict[str, float], sources: _Sources, proble
         problems.append(
             sources.problem(
                 ("load", "loss_wait"),
-                f"{show_duration(given)} is too short: [{who}] may reconnect so late that a message still comes after "
-                f"{show_duration(needed)}. Wait that long, or lower the back-off of [{who}]",
+                f"{show_duration(given)} is too short: [dialects.{who}] may reconnect so late that a message still comes after "
+                f"{show_duration(needed)}. Wait that long, or lower the back-off of [dialects.{who}]",
             )
         )
     if given <= 0:
@@ -373,10 +387,10 @@ def _check_target(scenario: Scenario, sources: _Sources, problems: list[Problem]
             if base not in bases:
                 how = "give target.org, or target.urls.org" if base == "org" else f"give target.domain, or target.urls.{base}"
                 problems.append(sources.problem(("target", "urls", base), f"{name} needs this address: {how}"))
-    if any(getattr(dialect.settings, "needs_credentials", True) for dialect in scenario.dialects.values()):
-        for key, how in (("client_id", ""), ("credentials", f": {HOW}")):
-            if not getattr(scenario.target, key):
-                problems.append(sources.problem(("target", key), f"a real target needs it{how}"))
+    for key in sorted({key for dialect in scenario.dialects.values() for key in dialect.needs}):
+        if not getattr(scenario.target, key):
+            how = f": {HOW}" if key == "credentials" else ""
+            problems.append(sources.problem(("target", key), f"a real target needs it{how}"))
     ca = scenario.ca_file()
     if ca is not None and not ca.is_file():
         problems.append(sources.problem(("target", "tls", "ca"), "no such file"))

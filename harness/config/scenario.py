@@ -15,6 +15,7 @@ from harness.config.secret import resolve
 from harness.config.spelling import from_table
 from harness.config.tables import (
     BASES,
+    HOSTS,
     AuthorisationTable,
     LoadTable,
     ReportTable,
@@ -33,6 +34,9 @@ from harness.errors import NotAuthorisedError
 DEFAULT_LOSS_WAIT_NS = seconds(60)
 SIMULATED_CLIENT = "guestswarm"
 """The client id that the simulator takes where the scenario names none."""
+SIMULATED_CHANNEL = "guestswarm-channel"
+SIMULATED_DEPLOYMENT = "00000000-0000-4000-8000-000000000001"
+"""Sent to the simulator, which takes any, where the scenario names none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,7 @@ class Scenario:
 
     def settings(self, dialect: str) -> Any:
         """The settings dataclass of a dialect, as this scenario has it."""
-        return from_table(all_dialects()[dialect].settings, getattr(self.document, dialect))
+        return from_table(all_dialects()[dialect].settings, self.document.of_dialect(dialect))
 
     def target_bases(self, sim_port: int = 0, tls: bool = False) -> dict[str, str]:
         """Base URL of each service; all on one loopback port when `sim_port` is the simulator's."""
@@ -78,7 +82,7 @@ class Scenario:
             return dict.fromkeys(BASES, f"{'https' if tls else 'http'}://127.0.0.1:{sim_port}")
         found = {}
         for base in BASES:
-            host = self.target.org if base == "org" else base
+            host = self.target.org if base == "org" else HOSTS.get(base, base)
             if given := getattr(self.target.urls, base):
                 found[base] = given
             elif self.target.domain and host:
@@ -104,6 +108,8 @@ class Scenario:
             client_id=target.client_id or SIMULATED_CLIENT,
             client_secret=secret,
             queue_id=target.queue,
+            channel_id=target.channel or SIMULATED_CHANNEL,
+            deployment_id=target.deployment or SIMULATED_DEPLOYMENT,
             fallback_queue_id=target.fallback_queue,
             skills=target.skills,
             origin=target.origin,
@@ -115,8 +121,10 @@ class Scenario:
         return self.folder / self.target.tls.ca if self.target.tls.ca else None
 
     def resolved(self) -> dict[str, Any]:
-        """All of it with defaults filled in, in a scenario's own spellings; what `load_scenario` would read back to the same."""
-        document = self.document.model_dump(mode="json", exclude_none=True, exclude=set(all_dialects()) - set(self.mix))
+        """All of it with defaults filled in, in a scenario's own spellings; read again, it is the same."""
+        document = self.document.model_dump(
+            mode="json", exclude_none=True, exclude={"dialects": set(all_dialects()) - set(self.mix)}
+        )
         document["scenario"].pop("dialect", None)
         document["guests"]["mix"] = dict(self.mix)
         document["load"]["loss_wait"] = show_duration(self.loss_wait_ns)

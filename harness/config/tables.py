@@ -17,8 +17,10 @@ from harness.core.pacing import Behaviour
 from harness.core.spread import seconds
 from harness.dialects.registry import all_dialects
 
-BASES = ("api", "login", "org", "webchat", "messaging", "files")
+BASES = ("api", "login", "org", "webchat", "messaging", "files", "webmessaging", "cdn")
 """The services of a tenant, each with a base URL of its own."""
+HOSTS = {"cdn": "api-cdn"}
+"""First label of a service's host name, where it is not called like the service."""
 
 
 def _address(value: str) -> str:
@@ -69,6 +71,8 @@ class Urls(Table):
     webchat: Address = ""
     messaging: Address = ""
     files: Address = ""
+    webmessaging: Address = ""
+    cdn: Address = ""
 
 
 class Tls(Table):
@@ -92,6 +96,8 @@ class TargetTable(Table):
     urls: Urls = Urls()
     queue: str = ""
     fallback_queue: str = ""
+    channel: Annotated[str, Field(description="Id of the messaging channel, for dialects that name one.")] = ""
+    deployment: Annotated[str, Field(description="Id of the web deployment, for dialects that name one.")] = ""
     skills: Texts = ()
     origin: str = ""
     attributes: dict[str, str] = Field(default_factory=dict)
@@ -118,6 +124,9 @@ class _Guests(Table):
     count: Annotated[int | None, Field(ge=1, le=1_000_000, description="Closed model: so many guests at a time.")] = None
     arrivals_per_s: Annotated[NumberField | None, Field(description="Open model: guests arrive at this rate.")] = None
     max_guests: Annotated[int | None, Field(ge=1, le=1_000_000, description="Open model: at most so many at a time.")] = None
+    client_faults: Annotated[
+        dict[str, ShareField], Field(description="Share of the guests that do something wrong on purpose, by the fault's name.")
+    ] = Field(default_factory=dict)
     mix: Annotated[dict[str, ShareField], Field(description="Shares of the dialects; they add up to 1.")] = Field(
         default_factory=dict
     )
@@ -259,14 +268,18 @@ class _Document(Table):
         default_factory=dict
     )
 
+    def of_dialect(self, name: str) -> Table:
+        """The table `[dialects.NAME]`."""
+        table: Table = getattr(self.dialects, name)  # type: ignore[attr-defined]  # added by `document_model`
+        return table
+
 
 @cache
 def document_model() -> type[_Document]:
-    """The whole scenario: the fixed tables, and one for each dialect that is installed."""
+    """The whole scenario: the fixed tables, and under `dialects` one for each dialect that is installed."""
     tables: dict[str, Any] = {}
     for name, dialect in all_dialects().items():
-        if name in _Document.model_fields:
-            raise TypeError(f"a dialect must not be called {name!r}: scenarios have a table of that name")
         table = table_of(dialect.settings, f"{name}_settings")
         tables[name] = (table, Field(default_factory=table))
-    return create_model("Scenario", __base__=_Document, __doc__=_Document.__doc__, **tables)
+    inner = create_model("DialectsTable", __base__=Table, __doc__="The settings of each dialect.", **tables)
+    return create_model("Scenario", __base__=_Document, __doc__=_Document.__doc__, dialects=(inner, Field(default_factory=inner)))

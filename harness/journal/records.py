@@ -36,6 +36,8 @@ Histograms are keyed `MEASURE|OUTCOME|service` and `MEASURE|OUTCOME|response`; s
 `MEASURE|ok|response_low` (the least each can have been). `send_delay|message|delay` judges the generator,
 `send_delay|request|delay` holds connection set-up and queueing too and is information. `reorder.late|D|time`. All these
 are in microseconds. `reorder.extent|D|positions` is in positions. `health|NAME` come from the shell, not from rows.
+`lag|SOURCE|cells` holds first pushes of agents' messages, read minus stamp, in even cells of 50 µs and not in buckets, since
+what must be added to make delays of them is known only later; `metrics.clock.cells_of` says where the cells are counted from.
 """
 
 from __future__ import annotations
@@ -49,7 +51,11 @@ OTHER = "other"
 MAX_NAMES = 200
 MAX_EXAMPLES = 20
 """Examples of one anomaly kept in an interval, and in a merged whole."""
-SPANS = frozenset({"poll.hold", "refresh.gap", "reconnect.gap"})
+ONE_WAY = frozenset({"event.lag"})
+"""Measures between the server's clock and ours: no histogram until the offset is resolved (see `metrics.one_way`)."""
+SPANS = frozenset({"poll.hold", "refresh.gap", "reconnect.gap", "session"}) | ONE_WAY
+"""Measures of one part: they have no plan to be held against."""
+LAG = "lag"
 HEALTH = "health|"
 SEND_DELAY = "send_delay|message|delay"
 REQUEST_DELAY = "send_delay|request|delay"
@@ -71,6 +77,24 @@ class SparseHistogram(msgspec.Struct, array_like=True, gc=False):
     indexes: list[int]
     """Ascending."""
     counts: list[int]
+
+
+class ClockSpan(msgspec.Struct, array_like=True, gc=False):
+    """What the stamps of one source (a field of the server's) prove of its clock against ours: extremes, so merging is exact."""
+
+    answers: int
+    both: int
+    """Those of the answers whose asking is known: only they bound the offset from above."""
+    low_ns: int | None
+    """Greatest `stamp - read`: the offset is no less."""
+    high_ns: int | None
+    """Least `stamp - asked`: the offset is less than that and a grain."""
+    grain_ns: int
+    """The stamps are cut down to multiples of it; 0: no stamp yet."""
+    quick_ns: int
+    """Least round trip; -1: none."""
+    quick_sum_ns: int
+    """Of that answer: `2 * stamp - asked - read`."""
 
 
 Example = tuple[int, str]
@@ -98,6 +122,8 @@ class Interval(msgspec.Struct, array_like=True, tag="interval"):
     """By kind: a class of copies such as `dup_same_connection`, `reordered`, `lost.definite`, `lost.unread`, `disconnect`, …"""
     health: dict[str, float]
     """Names ending in `.max` merge to the greater, in `.last` to the later, all others add (see `metrics.health`)."""
+    clocks: dict[str, ClockSpan] = {}
+    """By source, what was learnt of the server's clocks."""
 
 
 Record = Row | Interval

@@ -15,8 +15,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from harness.errors import RunFolderError
+from harness.findings import Board
+from harness.journal.records import ONE_WAY
+from harness.report.calibrated import calibrated
 from harness.report.figures import figures
-from harness.report.fold import Measured, fold, journals
+from harness.report.fold import Measured, fold, journals, op_rows
 from harness.report.health import health_lines, rule_limits
 from harness.report.junit import junit_xml
 from harness.report.latency import write_latencies
@@ -45,7 +48,8 @@ def build_model(folder: Path, *, verdicts: Sequence[RuleResult] | None = None) -
     folder = Path(folder)
     manifest = read_manifest(folder)
     simulated = bool(manifest.get("simulated"))
-    measured = fold(journals(folder), run=str(manifest.get("run", "")), by_id=simulated)
+    files, board = journals(folder), Board()
+    measured = fold(files, run=str(manifest.get("run", "")), by_id=simulated, board=board)
     ended = manifest.get("ended")
     complete = ended == "finished" and measured.first_ns >= 0 and not measured.damage.any
     found = figures(measured, manifest, complete=complete)
@@ -71,12 +75,13 @@ def build_model(folder: Path, *, verdicts: Sequence[RuleResult] | None = None) -
         detail,
         health,
         results,
-        [],
+        board.tell(lambda: op_rows(files), max(measured.first_ns, 0)),
         at_ns,
         planned_ns,
         verdict,
         exit_code,
         reasons,
+        calibrated(manifest, measured, _steady(measured, manifest)),
     )
 
 
@@ -161,7 +166,14 @@ def _evidence(measured: Measured, found: Figures, manifest: dict[str, Any], stea
         sent if seconds else None,
         seconds or None,
         whole and manifest.get("ended") in ("finished", "aborted"),
+        unresolved=_unresolved(measured),
     )
+
+
+def _unresolved(measured: Measured) -> dict[str, str]:
+    """Measures between two clocks of which no figure can be given, and why."""
+    one_way = measured.one_way
+    return dict.fromkeys(ONE_WAY, one_way.why) if one_way is not None and one_way.why else {}
 
 
 def _truth(path: Path, measured: Measured) -> tuple[list[TruthRow], str, str]:

@@ -8,14 +8,16 @@ from fractions import Fraction
 from typing import Any
 
 from harness.core.ops import MEASURES
-from harness.journal.records import SPANS, Example, merge_examples, parts
+from harness.journal.records import ONE_WAY, SPANS, Example, merge_examples, parts
 from harness.metrics.histogram import Histogram
+from harness.metrics.one_way import KINDS, SourceClock
 from harness.report.fold import Measured
 from harness.report.identities import Identities
-from harness.report.model import Anomaly, ById, Figures, Guests, Measures, Percentiles
+from harness.report.model import Anomaly, ById, ClockLine, Figures, Guests, Measures, OneWayLine, Percentiles
 from harness.verdicts.check import anomaly_counts
 
 _SHARES = (Fraction(1, 2), Fraction(9, 10), Fraction(95, 100), Fraction(99, 100), Fraction(999, 1000))
+_KINDS = ("service", "response", "span", *KINDS)
 _BEYOND = 10
 """A percentile is printed only with so many samples beyond it."""
 
@@ -45,7 +47,48 @@ def figures(measured: Measured, manifest: dict[str, Any], *, complete: bool) -> 
         {name: measured.counters[name] for name in sorted(measured.counters)},
         {name: round(value, 6) for name, value in sorted(measured.health.items())},
         _by_id(measured.identities) if measured.identities is not None else {},
+        *_clocks(measured, manifest),
     )
+
+
+def _clocks(measured: Measured, manifest: dict[str, Any]) -> tuple[list[ClockLine], OneWayLine]:
+    """The server's clocks, seen from the wall clock of the run's anchor."""
+    found = measured.one_way
+    if found is None:
+        return [], OneWayLine("none", "", 0)
+    anchor = manifest.get("anchor") or {}
+    known = "wall_ns" in anchor and "monotonic_ns" in anchor
+    wall_ns = int(anchor["wall_ns"]) - int(anchor["monotonic_ns"]) if known else None
+    lines = [_clock(one, wall_ns) for one in found.sources]
+    return lines, OneWayLine(found.state, found.why, found.faults)
+
+
+def _clock(one: SourceClock, wall_ns: int | None) -> ClockLine:
+    def ahead(offset_ns: int | None) -> float | None:
+        return None if offset_ns is None or wall_ns is None else _ms(offset_ns - wall_ns)
+
+    offset = one.offset
+    return ClockLine(
+        one.source,
+        one.state,
+        one.answers,
+        one.both,
+        one.grain_ns / 1e6,
+        _ms(one.quick_ns),
+        ahead(offset.low_ns),
+        ahead(offset.middle_ns),
+        ahead(offset.high_ns),
+        _ms(one.half_ns),
+        _ms(one.drift_ns),
+        _ms(one.gap_ns) if one.gap_ns else None,
+        one.messages,
+        one.left_out,
+        one.faults,
+    )
+
+
+def _ms(ns: int | None) -> float | None:
+    return None if ns is None else round(ns / 1e6, 6)
 
 
 def _guests(measured: Measured, manifest: dict[str, Any], complete: bool) -> Guests:
@@ -61,13 +104,13 @@ def _measures(measured: Measured) -> Measures:
     merged: dict[tuple[str, str, str], Histogram] = {}
     for name, histogram in sorted(measured.histograms.items()):
         measure, *rest = parts(name)
-        if measure not in MEASURES or len(rest) != 2 or rest[1] not in ("service", "response", "span") or not histogram.count:
+        if measure not in MEASURES or len(rest) != 2 or rest[1] not in _KINDS or not histogram.count:
             continue
         outcome, kind = rest
         merged.setdefault((measure, "ok" if outcome == "ok" else "failed", kind), Histogram()).merge(histogram)
     found: Measures = {}
     for measure in MEASURES:
-        kinds = ("span",) if measure in SPANS else ("service", "response")
+        kinds = KINDS if measure in ONE_WAY else ("span",) if measure in SPANS else ("service", "response")
         for outcome in ("ok", "failed"):
             cells = {kind: percentiles(merged[key]) for kind in kinds if (key := (measure, outcome, kind)) in merged}
             if cells:

@@ -12,13 +12,17 @@ from pathlib import Path
 
 import msgspec
 
+from harness.core.ops import Row
+from harness.findings import Board
 from harness.journal.reader import JournalReader
-from harness.journal.records import Example, Interval, merge_counts, merge_examples, parts
+from harness.journal.records import LAG, ONE_WAY, Example, Interval, merge_counts, merge_examples, parts
 from harness.metrics.health import merge_health
 from harness.metrics.histogram import Histogram
+from harness.metrics.one_way import OneWay, OneWayFold
 from harness.report.identities import Collector, Identities
 
 _GUESTS = "guests"
+_LAGS = f"{LAG}|"
 HEALTH_WINDOW_NS = 10 * 10**9
 
 
@@ -77,6 +81,8 @@ class Measured(msgspec.Struct):
     """None where they were not asked for, or where rows were left out."""
     health_windows: dict[int, dict[str, float]] = {}
     """Health by windows of `HEALTH_WINDOW_NS`, keyed by the instant at which each begins; an interval counts where it ends."""
+    one_way: OneWay | None = None
+    """The server's clocks and what they allow to say; its histograms are in `histograms` too, as `event.lag|ok|KIND`."""
 
     def count(self, *names: str) -> int:
         """Sum of counters by their full names; what was never counted is 0."""
@@ -101,8 +107,18 @@ def _by_time(record: Interval) -> tuple[int, int, str, int]:
     return record.t0_ns, record.t1_ns, record.worker, record.index
 
 
-def fold(files: Iterable[Path], *, run: str = "", by_id: bool = False) -> Measured:
+def op_rows(files: Iterable[Path]) -> Iterator[Row]:
+    """The op rows of several files, one file after the other."""
+    for path in files:
+        for record in JournalReader(path).records():
+            if not isinstance(record, Interval):
+                yield record
+
+
+def fold(files: Iterable[Path], *, run: str = "", by_id: bool = False, board: Board | None = None) -> Measured:
     """Fold journal files. `by_id` also reads the op rows, for the join with truth (`run` is the run id in the markers).
+
+    A `board` is shown every op row that was kept.
 
     Raises JournalError for a file that is no journal of ours; a damaged one is folded as far as it can be read.
     """
@@ -113,11 +129,13 @@ def fold(files: Iterable[Path], *, run: str = "", by_id: bool = False) -> Measur
     measured = folder.finish()
     workers = set(measured.workers)
     collector = Collector(run) if by_id and measured.rows_kept == "all" else None
+    takers = [one.take for one in (collector, board) if one is not None]
     for reader in readers:
-        if collector is not None:
+        if takers:
             for row in reader.records():
                 if not isinstance(row, Interval):
-                    collector.take(row)
+                    for take in takers:
+                        take(row)
         if reader.torn:
             measured.damage.torn.append(reader.worker)
         measured.damage.unreadable += reader.corrupt
@@ -150,6 +168,7 @@ class _Folder:
         self.first = self.last = -1
         self.rows: set[str] = set()
         self.windows: dict[int, dict[str, float]] = {}
+        self.one_way = OneWayFold()
 
     def take(self, record: Interval) -> None:
         self.indexes.setdefault(record.worker, set()).add(record.index)
@@ -162,7 +181,10 @@ class _Folder:
         self.suppressed += record.suppressed
         merge_counts(self.counters, record.counters)
         merge_counts(self.gauges, record.gauges)
+        self.one_way.take(record)
         for name, sparse in record.histograms.items():
+            if name.startswith(_LAGS):  # each from a bound of its own: not to be added up as they are
+                continue
             self.histograms.setdefault(name, Histogram()).add_sparse(sparse)
         for kind, examples in record.anomalies.items():
             self.anomalies[kind] = merge_examples(self.anomalies.get(kind, []), examples)
@@ -194,6 +216,9 @@ class _Folder:
             sum(max(seen) + 1 - len(seen) for seen in self.indexes.values()),
             [worker for worker in self.indexes if worker not in self.final],
         )
+        one_way = self.one_way.finish()
+        for measure in ONE_WAY:
+            self.histograms.update({f"{measure}|ok|{kind}": found for kind, found in one_way.histograms.items()})
         kept = "all" if self.rows == {"all"} and not self.suppressed else "none" if self.rows <= {"none"} else "anomalies"
         return Measured(
             sorted(self.indexes),
@@ -211,6 +236,7 @@ class _Folder:
             damage,
             None,
             {at: self.windows[at] for at in sorted(self.windows)},
+            one_way,
         )
 
     def _series(self) -> tuple[list[Point], int]:

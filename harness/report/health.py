@@ -89,6 +89,8 @@ def signs(
         ("CPU", "cpu", share.cpu, "", False),
         ("steal", "steal", share.steal, "", False),
         ("CPU pressure", "pressure", health.get("pressure.max"), "%", False),
+        ("wall clock steps", "wall_steps", health.get("clock.wall_steps"), "", False),
+        ("machine suspended", "suspensions", health.get("clock.suspensions"), "", False),
     ]
     lines = []
     for name, key, value, unit, decides in table:

@@ -14,9 +14,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from harness.core.ops import AGENT, GUEST, MEASURES
-from harness.journal.records import SPANS, parts
+from harness.journal.records import ONE_WAY, SPANS, parts
 from harness.metrics.histogram import Histogram
-from harness.report import sentences, wording
+from harness.report import saw, sentences, wording
+from harness.report.calibrated import calibration_words
+from harness.report.clocks import HEAD as CLOCKS
+from harness.report.clocks import clock_rows, clock_words
 from harness.report.examples import Example, examples
 from harness.report.fold import journals
 from harness.report.model import HealthLine, Model, Percentiles
@@ -38,7 +41,7 @@ _EXAMPLES_BYTES = 260_000
 """Pictures of conversations beyond this are left out; their words stay."""
 _MAX_TEXT = 2_000
 _GRAVITY = {Verdict.FAIL: 0, Verdict.UNKNOWN: 1, Verdict.PASS: 2}
-_GLYPHS = {"PASS": "✓", "FAIL": "✕", "UNKNOWN": "?", "ok": "✓", "over": "✕", "warns": "!", "unmeasured": "–"}
+_GLYPHS = {**saw.GLYPHS, "PASS": "✓", "FAIL": "✕", "UNKNOWN": "?", "ok": "✓", "over": "✕", "warns": "!", "unmeasured": "–"}
 _NEEDS = {"p50": 20, "p90": 100, "p95": 200, "p99": 1_000, "p99.9": 10_000}
 
 
@@ -91,10 +94,15 @@ def _context(model: Model, folder: Path) -> dict[str, Any]:
         "heading": _heading(model),
         "incomplete": not model.figures.complete,
         "health": _strip(model.health),
+        "clocks": (CLOCKS, list(clock_rows(model.figures))),
         "truth": sorted(model.truth, key=lambda row: row.equal is not False),
         "rules": _rules(model.rules),
+        "findings": _findings(model),
         "say": {
+            "saw": saw.saw_words(model),
             "health": sentences.health_words(model),
+            "calibration": calibration_words(model.calibration) if model.calibration is not None else "",
+            "clock": clock_words(model.figures) if model.figures.clocks else "",
             "truth": sentences.truth_words(model),
             "rules": sentences.rules_words(model.rules),
             "latency": sentences.latencies_words(model),
@@ -237,7 +245,7 @@ def _merged(model: Model, measure: str, kind: str) -> Histogram | None:
 def _latencies(model: Model, names: list[str], line: Timeline | None, windows: Windows) -> list[dict[str, Any]]:
     found = []
     for measure in names:
-        response = _merged(model, measure, "span" if measure in SPANS else "response")
+        response = _merged(model, measure, "middle" if measure in ONE_WAY else "span" if measure in SPANS else "response")
         if response is None:
             continue
         limits = [
@@ -303,6 +311,9 @@ def _points(histogram: Histogram) -> list[dict[str, str]]:
     return found
 
 
+_LINES = ("response", "service", "span", "low", "middle", "high", "spread")
+
+
 def _stages(model: Model) -> list[dict[str, Any]]:
     """All measures in their order; outcomes apart, service and response as lines of one group."""
     groups = []
@@ -310,7 +321,7 @@ def _stages(model: Model) -> list[dict[str, Any]]:
         for outcome in ("ok", "failed"):
             cells = model.figures.measures.get(measure, {}).get(outcome)
             if cells:
-                lines = [_stage_line(kind, cells[kind]) for kind in ("response", "service", "span") if kind in cells]
+                lines = [_stage_line(kind, cells[kind]) for kind in _LINES if kind in cells]
                 groups.append({"measure": measure, "outcome": outcome, "lines": lines})
     return groups
 
@@ -427,7 +438,25 @@ def _failures(model: Model) -> list[dict[str, Any]]:
     ]
 
 
-# ---------------------------------------------------------------- examples, about
+# ---------------------------------------------------------------- findings, examples, about
+
+
+def _findings(model: Model) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": one.id,
+            "title": one.title,
+            "severity": one.severity,
+            "times": saw.times(one),
+            "evidence": saw.evidence_words(one),
+            "cause": one.cause,
+            "advice": one.advice,
+            "certainty": one.certainty,
+            "label": wording.shown(one.example.label),
+            "timeline": [(at, wording.shown(what)) for at, what in saw.moments(one)],
+        }
+        for one in model.findings
+    ]
 
 
 def _examples(model: Model, files: list[Path], line: Timeline | None) -> list[Example]:

@@ -44,6 +44,10 @@ NAMES = (
 BROKEN_OFF = frozenset({"connection_reset", "connection_closed"})
 """Causes of an exchange whose connection ended before its answer was whole."""
 _UNANSWERED = BROKEN_OFF | {"timeout", "write_failed", "interrupted", "connect_timeout", "tls"}
+_HOLES = frozenset({"event.malformed"})
+"""Notes that a part of what can be read only once was unreadable."""
+RACE_NS = 2_000_000_000
+"""What is read by two ways within so long may have been let go of in the other order (a network's delay, either way)."""
 _REFRESH = "#refresh_token"
 """How the endpoint of a token request tells its grant; without it the grant is `client_credentials`."""
 
@@ -65,6 +69,8 @@ class Identities(msgspec.Struct):
     """Requests whose answer, if there was one, was not read whole."""
     unread: set[str]
     """Connections on which frames may have been handed over that nobody read."""
+    raced: set[str]
+    """Messages that came by a listing and by a push at nearly the same time: their place in the order is in doubt."""
     unexcused: set[str]
     """Conversations that were not read back whole, although nothing in the journal says why: no doubt may rest on them."""
 
@@ -77,13 +83,15 @@ class Identities(msgspec.Struct):
 class _Stream:
     """One direction of one conversation."""
 
-    __slots__ = ("copies", "cross", "evident", "listed", "reordered", "resend", "same", "top")
+    __slots__ = ("came", "copies", "cross", "evident", "raced", "reordered", "resend", "same", "top")
 
     def __init__(self) -> None:
         self.copies: dict[int, dict[str, tuple[int, ...]]] = {}
         """seq -> stored copy (`mid`) -> epochs over which it was pushed."""
         self.top = 0
-        self.listed: set[int] = set()
+        self.came: dict[int, tuple[int, bool]] = {}
+        """seq -> when its first copy was read, and whether that was a listed one; of late ones only."""
+        self.raced: set[int] = set()
         self.evident: set[int] = set()
         """Surely in the server's storage: listed, in a poll's answer, or answered (an echo on a socket proves nothing)."""
         self.same: Counter[int] = Counter()
@@ -97,6 +105,7 @@ class _Stream:
         if row.channel == RESYNC or ":" not in row.via:
             self.evident.add(seq)
         stored = self.copies.get(seq)
+        self._race(row, pushed, first=stored is None)
         if stored is None:
             self.copies[seq] = {row.mid: (row.epoch,) if pushed else ()}
             if pushed:
@@ -120,17 +129,31 @@ class _Stream:
                 self.cross[seq] += 1
             stored[mid] = (*epochs, row.epoch)
 
+    def _race(self, row: ops.Arrived, pushed: bool, *, first: bool) -> None:
+        """A listing and a push that cross on two connections: which was let go of first cannot be told from the reading."""
+        came = self.came
+        if first:
+            while came and next(iter(came.values()))[0] < row.at_ns - RACE_NS:
+                del came[next(iter(came))]
+            came[row.seq] = row.at_ns, not pushed
+        elif (earlier := came.get(row.seq)) is not None and earlier[1] is pushed and row.at_ns - earlier[0] <= RACE_NS:
+            self.raced.add(row.seq)
+
 
 class _Conversation:
-    __slots__ = ("agent", "complete", "excused", "guest", "invoked", "outcomes")
+    __slots__ = ("agent", "complete", "excused", "guest", "holed", "invoked", "listing", "outcomes")
 
     def __init__(self) -> None:
         self.guest, self.agent = _Stream(), _Stream()
         self.invoked = 0
         self.outcomes: dict[int, str] = {}
         self.complete = False
+        self.listing = True
+        """Is there anything to read back from?"""
         self.excused = False
-        """Did anything go wrong that may keep it from being read back?"""
+        """Did anything go wrong, since the guest began to leave, that may have kept it from being read back?"""
+        self.holed = False
+        """Was part of the stream itself unreadable?"""
 
 
 class _Address:
@@ -183,10 +206,14 @@ class Collector:
             self._refused.append((row.at_ns, row.ref))
         elif isinstance(row, ops.Ended):
             talk = self._talk(row.label)
-            talk.complete = row.complete
+            talk.complete, talk.listing = row.complete, row.listing
             talk.excused = talk.excused or row.cause != ""
         elif isinstance(row, ops.Noted):
             self._excuse(row.label)
+            if row.what in _HOLES and (holed := self._conversations.get(row.label)) is not None:
+                holed.holed = True
+        elif isinstance(row, ops.State) and row.after == "leaving" and (leaving := self._conversations.get(row.label)) is not None:
+            leaving.excused = False  # what went wrong before keeps nothing from being read back now
 
     def _excuse(self, label: str) -> None:
         talk = self._conversations.get(label)
@@ -235,9 +262,15 @@ class Collector:
         unexcused = {
             f"{self._run}.{label}"
             for label, talk in self._conversations.items()
-            if not (talk.complete or talk.excused) and (talk.outcomes or talk.agent.copies)
+            if not (talk.complete or talk.excused or talk.holed or not talk.listing) and (talk.outcomes or talk.agent.copies)
         }
-        return Identities(rows, failed, self._unanswered, unread, unexcused)
+        raced = {
+            f"{self._run}.{label}.{direction}.{seq}"
+            for label, talk in self._conversations.items()
+            for direction, stream in ((GUEST, talk.guest), (AGENT, talk.agent))
+            for seq in stream.raced
+        }
+        return Identities(rows, failed, self._unanswered, unread, raced, unexcused)
 
     def _finish_talk(self, label: str, talk: _Conversation, rows: dict[str, Pair], failed: set[str]) -> None:
         for seq, outcome in talk.outcomes.items():
@@ -263,7 +296,7 @@ class Collector:
         copies = talk.agent.copies
         for seq in range(1, max(copies, default=0)):
             if seq not in copies:
-                _both(rows[LOST_AGENT], f"{self._run}.{label}.a.{seq}", sure=talk.complete)
+                _both(rows[LOST_AGENT], f"{self._run}.{label}.a.{seq}", sure=talk.complete or not talk.listing)
 
     def _finish_connections(self, rows: dict[str, Pair]) -> set[str]:
         unread: set[str] = set()
@@ -275,7 +308,8 @@ class Collector:
                 numbered.setdefault(address, []).append((one.opened_ns, name))
                 if one.begun == "contested":
                     unread.add(name)
-                if one.ready and one.begun != GUEST_BEGUN:
+                # What made a contested one ready may lie unread: it counts as possible.
+                if one.begun == "contested" or (one.ready and one.begun != GUEST_BEGUN):
                     _both(rows[DISCONNECTS], name, sure=one.begun == "server")
         for at_ns, ref in self._refused:
             address, on_socket, which = ref.partition("#")

@@ -18,7 +18,10 @@ _OWN = ("send_delay",)
 
 
 def write_latencies(out: IO[str], files: Iterable[Path], manifest: dict[str, Any]) -> None:
-    """Write the whole log. Tags are `MEASURE|OUTCOME|KIND`; the untagged line of an interval holds all `…|ok|response` of it."""
+    """Write the whole log. Tags are `MEASURE|OUTCOME|KIND`; the untagged line of an interval holds all `…|ok|response` of it.
+
+    One-way delays are not among them: the server's clock is known only once the run is over.
+    """
     anchor = manifest.get("anchor") or {}
     base_ns, wall_ns = int(anchor.get("monotonic_ns", 0)), int(anchor.get("wall_ns", 0))
     records = intervals([JournalReader(path) for path in files])

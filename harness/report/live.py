@@ -31,7 +31,7 @@ MAX_LINE = 3_800
 
 DIGITS = 2
 """Of its histograms."""
-_UNITLESS = frozenset({"refused by the system", "journal errors"})
+_UNITLESS = frozenset({"refused by the system", "journal errors", "wall clock steps", "machine suspended"})
 
 
 # ------------------------------------------------------------------ the line

@@ -5,7 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from harness.report import saw
+from harness.report.calibrated import calibration_words
+from harness.report.clocks import HEAD as CLOCKS
+from harness.report.clocks import clock_rows, clock_words
 from harness.report.model import HealthLine, Model, Percentiles
+from harness.report.sentences import COUNTED
 from harness.report.text import clean
 from harness.report.verdict import amount, clock, span
 from harness.verdicts.lattice import RuleResult, Verdict
@@ -14,7 +19,7 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$@-])")
 _GLYPHS = {Verdict.PASS: "✓", Verdict.FAIL: "✕", Verdict.UNKNOWN: "?"}
 _ORDER = {Verdict.FAIL: 0, Verdict.UNKNOWN: 1, Verdict.PASS: 2}
 _DASH = "–"
-_UNITLESS = ("refused by the system", "journal errors")
+_ONE_WAY = frozenset({"low", "middle", "high", "spread"})
 _MAX_FAILURES = 30
 
 
@@ -23,8 +28,11 @@ def report_markdown(model: Model) -> str:
     blocks = [
         *_head(model),
         *_health(model.health),
+        *_clocks(model),
+        *([escaped(calibration_words(model.calibration))] if model.calibration is not None else []),
         *_truth(model),
         *_rules(model.rules),
+        *_saw(model),
         *_latency(model),
         *_anomalies(model),
         *_failures(model),
@@ -85,8 +93,13 @@ def _health(lines: Sequence[HealthLine]) -> list[str]:
     return ["## Can it be believed?", _table(["sign", "state", "value", "limit", "decides"], rows, "llrrl")]
 
 
+def _clocks(model: Model) -> list[str]:
+    rows = [[escaped(cell) for cell in cells] for cells in clock_rows(model.figures)]
+    return [escaped(clock_words(model.figures)), _table(CLOCKS, rows, "llrrrrr")] if rows else []
+
+
 def _quantity(line: HealthLine, value: float | None) -> str:
-    if value is not None and not line.unit and line.name not in _UNITLESS:
+    if value is not None and not line.unit and line.name not in COUNTED:
         return f"{amount(100 * value, '%')}"
     return amount(value, line.unit)
 
@@ -118,6 +131,23 @@ def _rules(rules: Sequence[RuleResult]) -> list[str]:
     return ["## Rules", _table(["verdict", "rule", "observed", "95 % interval", "samples", "note"], rows, "llrrrl")]
 
 
+def _saw(model: Model) -> list[str]:
+    blocks = ["## What we saw", escaped(saw.saw_words(model))]
+    for one in model.findings:
+        figures = [[escaped(name), escaped(value)] for name, value in saw.evidence_words(one)]
+        doubt = f" {escaped(one.certainty)}" if one.certainty else ""
+        blocks += [
+            f"### {saw.GLYPHS[one.severity]} {escaped(one.title)}",
+            f"{code(one.id)}, {one.severity}, {saw.times(one)}. {escaped(one.cause)}{doubt}",
+            f"What to change: {escaped(one.advice)}",
+            _table(["evidence", "figure"], figures, "lr"),
+        ]
+        if one.example.timeline:
+            lines = [[at, code(what)] for at, what in saw.moments(one)]
+            blocks.append(_table(["at", f"conversation {code(one.example.label)}"], lines, "rl"))
+    return blocks
+
+
 def _latency(model: Model) -> list[str]:
     rows = []
     for measure, outcomes in model.figures.measures.items():
@@ -127,6 +157,9 @@ def _latency(model: Model) -> list[str]:
         return ["## Latency", "Nothing was timed."]
     head = ["measure", "outcome", "from", "n", "p50", "p90", "p95", "p99", "p99.9", "longest"]
     note = "Milliseconds. `response` counts from the instant at which it was meant to begin, `service` from the actual one."
+    if any(kinds.keys() & _ONE_WAY for outcomes in model.figures.measures.values() for kinds in outcomes.values()):
+        note += " `low`, `middle`, `high`: by the server's stamps, at either end and the middle of what its clock can be;"
+        note += " `spread`: how much longer than the quickest of its interval."
     return ["## Latency", note, _table(head, rows, "lll" + 7 * "r")]
 
 

@@ -6,6 +6,9 @@ from typing import Any
 
 import msgspec
 
+from harness.findings import Finding
+from harness.metrics.one_way import State
+from harness.report.calibrated import Calibrated
 from harness.report.fold import Measured
 from harness.report.truth import TruthRow
 from harness.verdicts.lattice import RuleResult, Verdict
@@ -24,7 +27,7 @@ class Percentiles(msgspec.Struct, forbid_unknown_fields=True):
 
 
 Measures = dict[str, dict[str, dict[str, Percentiles]]]
-"""measure -> `ok` | `failed` -> `service` | `response` | `span`."""
+"""measure -> `ok` | `failed` -> `service` | `response` | `span`; of one-way measures `low` | `middle` | `high` | `spread`."""
 
 
 class Guests(msgspec.Struct, forbid_unknown_fields=True):
@@ -65,6 +68,40 @@ class HealthLine(msgspec.Struct, forbid_unknown_fields=True):
     """The limit as it would be without the scenario's `[health]`, where that has changed it."""
 
 
+class ClockLine(msgspec.Struct, forbid_unknown_fields=True):
+    """What the stamps of one source say of the server's clock, against this machine's wall clock at the run's begin."""
+
+    source: str
+    state: State
+    answers: int
+    two_sided: int
+    """Those of the answers whose asking is known."""
+    grain_ms: float
+    round_trip_ms: float | None
+    """The least."""
+    low_ms: float | None
+    middle_ms: float | None
+    high_ms: float | None
+    """The server's clock is ahead by no less than `low`, and by less than `high`, for certain; where that was known best."""
+    half_width_ms: float | None
+    """The error bound of one-way figures."""
+    drift_ms: float | None
+    contradiction_ms: float | None
+    messages: int
+    left_out: int
+    future: int
+    """Messages that were stamped in the future."""
+
+
+class OneWayLine(msgspec.Struct, forbid_unknown_fields=True):
+    """Whether one-way figures (`event.lag`) can be given. `none`: no message bore a stamp."""
+
+    state: State
+    why: str
+    clock_fault: int
+    """Messages that were stamped in the future, whatever the offset."""
+
+
 class ById(msgspec.Struct, forbid_unknown_fields=True):
     """What the journal alone says of a row of the truth table: how many, and a digest of which."""
 
@@ -86,6 +123,8 @@ class Figures(msgspec.Struct):
     health: dict[str, float]
     by_id: dict[str, ById]
     """Empty where ids were not folded (a real target, or rows left out)."""
+    clocks: list[ClockLine]
+    one_way: OneWayLine
 
 
 class Model(msgspec.Struct):
@@ -105,13 +144,20 @@ class Model(msgspec.Struct):
     truth_detail: str
     health: list[HealthLine]
     rules: list[RuleResult]
-    findings: list[dict[str, Any]]
+    findings: list[Finding]
     at_ns: int | None
     """How long after its start the run ended."""
     planned_ns: int | None
     verdict: Verdict
     exit_code: int
     reasons: list[Reason]
+    calibration: Calibrated | None = None
+    """What the machine was found to drive, and whether that speaks for this run."""
+
+    @property
+    def findings_complete(self) -> bool:
+        """Whether every row could be looked at: else what was not found may have happened all the same."""
+        return self.measured.rows_kept == "all" and not self.measured.damage.any
 
 
 def measured_json(model: Model) -> bytes:

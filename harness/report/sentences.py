@@ -69,7 +69,8 @@ def _sign(line: HealthLine, value: float | None) -> str:
     return sign(line, value)
 
 
-COUNTED = frozenset({"refused by the system", "journal errors"})
+COUNTED = frozenset({"refused by the system", "journal errors", "wall clock steps", "machine suspended"})
+"""Health figures that are counts."""
 
 
 def sign(line: HealthLine, value: float | None) -> str:
@@ -114,7 +115,7 @@ def rules_words(rules: Sequence[RuleResult]) -> str:
 def latency_words(model: Model, measure: str) -> str:
     """Middle and tail of one measure, response of what went well."""
     cell = model.figures.measures.get(measure, {}).get("ok", {})
-    found = cell.get("response") or cell.get("span")
+    found = cell.get("response") or cell.get("span") or cell.get("middle")
     if found is None:
         return f"{capital(measure)} was never measured."
     if found.p50_ms is None:

@@ -6,7 +6,9 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from harness.report.model import Anomaly, Guests, Measures, Model, Reason
+from harness.findings import Finding
+from harness.report.calibrated import Calibrated
+from harness.report.model import Anomaly, ClockLine, Guests, Measures, Model, OneWayLine, Reason
 from harness.report.truth import MAX_IDS, TruthRow
 
 SCHEMA: Literal["guestswarm.summary/1"] = "guestswarm.summary/1"
@@ -64,10 +66,16 @@ class Summary(msgspec.Struct, forbid_unknown_fields=True):
     truth: list[TruthLine]
     measures: Measures
     anomalies: dict[str, Anomaly]
-    findings: list[dict[str, Any]]
+    findings: list[Finding]
+    findings_complete: bool
+    """False: not every row was kept or could be read, so that more may have happened than was found."""
     health: list[HealthCell]
+    clocks: list[ClockLine]
+    one_way: OneWayLine
     slo: list[Rule]
     failures: dict[str, int]
+    calibration: Calibrated | None = None
+    """What the machine was found to drive, where it was calibrated."""
 
 
 def summary(model: Model) -> Summary:
@@ -85,9 +93,13 @@ def summary(model: Model) -> Summary:
         model.figures.measures,
         model.figures.anomalies,
         model.findings,
+        model.findings_complete,
         [HealthCell(line.name, line.value, line.limit, line.unit, line.ok) for line in model.health],
+        model.figures.clocks,
+        model.figures.one_way,
         [Rule(r.rule, r.observed.value, r.observed.low, r.observed.high, r.samples, r.verdict.value) for r in model.rules],
         model.figures.failures,
+        calibration=model.calibration,
     )
 
 

@@ -8,6 +8,9 @@ from collections.abc import Sequence
 
 import msgspec
 
+from harness.report import saw
+from harness.report.calibrated import calibration_words
+from harness.report.clocks import clock_words
 from harness.report.model import Model
 from harness.report.verdict import amount
 from harness.verdicts.lattice import RuleResult, Verdict
@@ -139,7 +142,10 @@ def _facts(model: Model) -> list[str]:
     if believable:
         bad = any(line.ok is False and line.decides for line in model.health) or any(row.equal is False for row in model.truth)
         lines.append(f"{'Not believable' if bad else 'Believable'}: {', '.join(believable)}.")
-    return [*lines, f"{', '.join(parts)}."]
+    seen = [f"Seen: {saw.short_list(model.findings)}."] if model.findings else []
+    limits = [calibration_words(model.calibration)] if model.calibration is not None else []
+    clock = [clock_words(figures)] if figures.one_way.why else []
+    return [*lines, *limits, f"{', '.join(parts)}.", *clock, *seen]
 
 
 def _short(low: int, high: int) -> str:

@@ -165,12 +165,12 @@ def _open_ids(measured: Identities, truth: Truth) -> dict[str, set[str]]:
     opened[SENT] = messages & set(truth.rows[LOST_INGEST])
     refused_unread = {one for one in truth.rows[REFUSED] if one.partition("#")[0] in measured.unread and "#" in one}
     opened[REFUSED] = truth.torn | refused_unread
-    opened[REORDERED] = messages | _shaken(messages, measured, truth)
+    opened[REORDERED] = messages | _shaken(messages | measured.raced, measured, truth)
     return opened
 
 
 def _shaken(messages: set[str], measured: Identities, truth: Truth) -> set[str]:
-    """Messages whose place in the order hangs on an open one: of its stream, and numbered below it."""
+    """Messages whose place in the order is open, or hangs on such a one: of its stream, and numbered below it."""
     tops: dict[str, int] = {}
     for nonce in messages:
         stream, number = _stream_of(nonce)
@@ -180,7 +180,7 @@ def _shaken(messages: set[str], measured: Identities, truth: Truth) -> set[str]:
     found = set()
     for nonce in measured.rows[REORDERED].definite.keys() ^ truth.rows[REORDERED].keys():
         stream, number = _stream_of(nonce)
-        if number < tops.get(stream, 0):
+        if number < tops.get(stream, 0) or nonce in messages:
             found.add(nonce)
     return found
 

@@ -40,7 +40,7 @@ from harness.runs.folder import read_manifest
 from harness.runs.manifest import CLIENT_SECRET_ENV, CONTROL_TOKEN_ENV, LoadOrder
 from harness.runs.simulated import SimulatorControl
 from harness.swarm.load import LoadRun, Plan, network_of
-from harness.swarm.user import GuestUser
+from harness.swarm.user import GuestUser, guest_user
 
 _WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 _LAST_CHANCE_S = 1.3
@@ -99,7 +99,7 @@ def _run(folder: Path, say: Outlet) -> int:
 def _carry_out(load: LoadRun) -> int:
     scenario = load.plan.scenario
     GuestUser.load = load
-    classes: list[type[locust.User]] = [user_class(name, share) for name, share in scenario.mix.items()]
+    classes: list[type[locust.User]] = [guest_user(name, share) for name, share in scenario.mix.items()]
     events = Events()  # type: ignore[no-untyped-call]
     runner = Environment(user_classes=classes, events=events).create_local_runner()
     guests = scenario.guests.planned
@@ -109,12 +109,6 @@ def _carry_out(load: LoadRun) -> int:
     load.drain()
     runner.quit()
     return int(ExitCode.INTERNAL) if load.ended == "failed" else int(ExitCode.PASS)
-
-
-def user_class(dialect: str, share: float) -> type[GuestUser]:
-    """A user class for a dialect, weighted as in the scenario's mix."""
-    name = f"{dialect.title().replace('_', '')}User"
-    return type(name, (GuestUser,), {"dialect": dialect, "weight": share, "abstract": False, "__doc__": f"A guest of {dialect}."})
 
 
 def raise_descriptor_limit() -> int:

@@ -32,7 +32,7 @@ from harness.core.credentials import Secret
 from harness.core.ops import Observer
 from harness.core.pacing import Behaviour
 from harness.core.session import Context, GuestSession
-from harness.dialects.registry import all_dialects
+from harness.dialects.registry import all_dialects, drawn_faults
 from harness.errors import GuestswarmError, NotAuthorisedError, RunFolderError, UnreachableError
 from harness.journal.records import Interval
 from harness.journal.writer import JournalWriter
@@ -322,6 +322,10 @@ class LoadRun:
     def _arrive(self, place: Place) -> None:
         slot, self._next_slot = self._next_slot, self._next_slot + self.plan.slot_step
         scenario = self.plan.scenario
+        dialect = all_dialects()[place.dialect]
+        faults = tuple(
+            name for name in drawn_faults(scenario.guests.client_faults, scenario.seed, slot) if name in dialect.client_faults
+        )
         context = Context(
             self.plan.run,
             slot,
@@ -330,8 +334,9 @@ class LoadRun:
             place.listen(self._observer) if place.listen else self._observer,
             Random(f"{scenario.seed}/{slot}"),
             self.plan.wall_offset_ns,
+            faults,
         )
-        session = all_dialects()[place.dialect].session(context, self._settings[place.dialect])
+        session = dialect.session(context, dialect.settings_with(self._settings[place.dialect], faults))
         session.scripted = place.scripted
         guest = place.guest = GreenletGuest(session, self.network, self._on_fault)
         self._guests.add(guest)

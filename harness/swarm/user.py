@@ -195,15 +195,7 @@ class GuestUser(User):
         return None
 
 
-class WebchatUser(GuestUser):
-    """A guest of the webchat dialect."""
-
-    abstract = True
-    dialect = "webchat"
-
-
-class LongpollUser(GuestUser):
-    """A guest of the longpoll dialect."""
-
-    abstract = True
-    dialect = "longpoll"
+def guest_user(dialect: str, share: float = 1.0) -> type[GuestUser]:
+    """A user class for a dialect, weighted as in a scenario's mix."""
+    name = f"{dialect.title().replace('_', '')}User"
+    return type(name, (GuestUser,), {"dialect": dialect, "weight": share, "abstract": False, "__doc__": f"A guest of {dialect}."})

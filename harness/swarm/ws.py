@@ -181,8 +181,8 @@ class GuestSocket:
         raise ConnectError(FailureCause.OVERSIZE if answer.oversize else FailureCause.CONNECTION_CLOSED)
 
     # ---------------------------------------------------------------- reading
-    def messages(self) -> Iterator[str | bytes]:
-        """Whole messages until the end, each stamped by `read_ns`; `end` says how it ended."""
+    def messages(self) -> Iterator[str | bytes | None]:
+        """Whole messages until the end, each stamped by `read_ns`; None is a pong; `end` says how it ended."""
         cause = ""
         try:
             yield from self._messages()
@@ -198,7 +198,7 @@ class GuestSocket:
         if cause:
             self.end = SocketEnd(0, "", cause)
 
-    def _messages(self) -> Iterator[str | bytes]:
+    def _messages(self) -> Iterator[str | bytes | None]:
         parts: list[bytes] = []
         kind, size = 0, 0
         limit = self._network.limits.max_frame
@@ -212,6 +212,7 @@ class GuestSocket:
                     self._write(ABNF.OPCODE_PONG, payload, 0)
                 continue
             if opcode == ABNF.OPCODE_PONG:
+                yield None
                 continue
             if (opcode == ABNF.OPCODE_CONT) != bool(kind):
                 raise _ViolationError
@@ -271,6 +272,11 @@ class GuestSocket:
         """Write a text frame; never waits, never raises. Dropped once the socket is closing or broken."""
         if not self.closing:
             self._write(ABNF.OPCODE_TEXT, text.encode("utf-8", "replace"), key)
+
+    def ping(self) -> None:
+        """Write a ping; never waits, never raises."""
+        if not self.closing:
+            self._write(ABNF.OPCODE_PING, b"", 0)
 
     def close(self, code: int, reason: str) -> None:
         """Send a close frame; the reader goes on until the peer's, the end of file, or the linger time."""

@@ -13,7 +13,7 @@ from fractions import Fraction
 import msgspec
 import numpy as np
 
-from harness.journal.records import SPANS
+from harness.journal.records import ONE_WAY, SPANS
 from harness.metrics.histogram import Histogram, highest_of, lowest_of
 from harness.verdicts.intervals import ranks, share_interval
 from harness.verdicts.lattice import Bound, RuleResult, Verdict
@@ -45,6 +45,8 @@ class Evidence(msgspec.Struct):
     steady_s: float | None = None
     finished: bool = True
     """Whether this is all that there will be. If not, only what can never be mended is judged."""
+    unresolved: Mapping[str, str] = {}
+    """Measures that came and yet have no figures, since the server's clock is not known well enough: why."""
 
     def count(self, *names: str) -> int:
         """Sum of counters by their full names."""
@@ -116,7 +118,9 @@ def doubted(result: RuleResult) -> RuleResult:
 
 def check(rule: Rule, evidence: Evidence) -> RuleResult:
     """What one rule came to."""
-    if rule.kind == "percentile":
+    if rule.kind == "percentile" and rule.subject in ONE_WAY:
+        result = _one_way(rule, evidence)
+    elif rule.kind == "percentile":
         result = _percentile(rule, evidence)
     elif rule.kind == "failed rate":
         result = _failed_rate(rule, evidence)
@@ -208,6 +212,37 @@ def _percentile(rule: Rule, evidence: Evidence) -> RuleResult:
     return _result(rule, verdict, observed, "ms", n, _milliseconds(value), note)
 
 
+def _one_way(rule: Rule, evidence: Evidence) -> RuleResult:
+    """A delay between two clocks lies between what it is by either bound of their offset: judged where both say the same."""
+    why = evidence.unresolved.get(rule.subject)
+    if why is not None:
+        sentence = f"`{rule.show()}` cannot be judged: {why}."
+        return RuleResult(rule.show(), Verdict.UNKNOWN, Bound(), "ms", None, sentence, why, _limit_of(rule), rule.what())
+    low, middle, high = (evidence.histograms.get(f"{rule.subject}|ok|{kind}") for kind in ("low", "middle", "high"))
+    if low is None or middle is None or high is None or not high.count:
+        return _no_samples(rule)
+    n, beyond = high.count, high.count * (1 - rule.share)
+    if beyond < PRINTED_BEYOND:
+        return _too_few(rule, n, PRINTED_BEYOND)
+    value = middle.percentile(rule.share)
+    # The interval of the sample at each end of the interval of the clock: what may be is what either allows.
+    (bottom, _), (_, top) = order_interval(low, rule.share), order_interval(high, rule.share)
+    ends = [found for histogram in (low, high) if (found := histogram.percentile(rule.share)) is not None]
+    outer = [end for end in (bottom, top) if end is not None]
+    one_sided = len(outer) == 2 and rule.holds(_ns(outer[0])) == rule.holds(_ns(outer[1]))
+    shown = Bound(None if value is None else value / 1000, ends[0] / 1000, ends[-1] / 1000)
+    if beyond < JUDGED_BEYOND and not one_sided:
+        return _too_few(rule, n, JUDGED_BEYOND, shown)
+    if value is None or rule.holds(_ns(ends[0])) != rule.holds(_ns(ends[-1])):
+        between = f"{_name(rule)} lies between {_amount(ends[0] / 1000)} and {_amount(ends[-1] / 1000)} ms"
+        sentence = f"The server's clock is not known well enough: {between}; the rule asks for {rule.asks()}."
+        note = f"clock: {_amount(ends[0] / 1000)} to {_amount(ends[-1] / 1000)} ms"
+        return RuleResult(rule.show(), Verdict.UNKNOWN, _rounded(shown), "ms", n, sentence, note, _limit_of(rule), rule.what())
+    verdict = _verdict(rule.holds(_ns(value)))
+    note = _missed(rule, value / 1000) if verdict is Verdict.FAIL else ""
+    return _result(rule, verdict, shown, "ms", n, _milliseconds(value), note)
+
+
 def _blurred(rule: Rule, evidence: Evidence, observed: Bound, n: int) -> RuleResult | None:
     """UNKNOWN where the bracket is too wide to say; None where it is narrow enough, or not known."""
     found, width = bracket(rule, evidence), bracket_width(rule, evidence)
@@ -267,7 +302,7 @@ def _failures(subject: str, evidence: Evidence) -> tuple[int, int]:
         failed = evidence.count("messages|fail", "messages|info")
         return failed, failed + evidence.count("messages|ok")
     failed = ok = 0
-    kind = "span" if subject in SPANS else "service"
+    kind = "high" if subject in ONE_WAY else "span" if subject in SPANS else "service"
     for name, count in evidence.counters.items():
         if name.startswith(f"failed|{subject}|"):
             failed += count

@@ -22,10 +22,12 @@ LIMITS: dict[str, float] = {
     "cpu": 0.85,
     "steal": 0.02,
     "pressure": 10.0,
+    "wall_steps": 0,
+    "suspensions": 0,
 }
 """Limits where the scenario's `[health]` gives none; shares are parts of 1, pressure is in percent."""
 
-_COUNTS = ("refused_by_system", "journal_errors")
+_COUNTS = ("refused_by_system", "journal_errors", "wall_steps", "suspensions")
 _PERCENT = ("pressure",)
 _SHARE = re.compile(r"\s*([0-9]{1,3}(?:\.[0-9]{1,6})?)\s*%\s*\Z", re.ASCII)
 WRITTEN = {name.removesuffix("_ms"): name for name in LIMITS}

@@ -63,12 +63,12 @@ def test_a_run_ends_with_the_code_of_its_report(stage: Stage, scenario: Path, ca
 
 
 def test_the_folder_says_what_was_run_and_holds_no_secret(stage: Stage, scenario: Path) -> None:
-    assert main(["run", str(scenario), "-u", "7", "-t", "4s", "-r", "2", "--seed", "9", "--set", "talk.attempts=3"]) == 0
+    assert main(["run", str(scenario), "-u", "7", "-t", "4s", "-r", "2", "--seed", "9", "--set", "dialects.talk.attempts=3"]) == 0
     manifest = stage.manifest
     assert manifest["simulated"] is True
     assert manifest["guests_planned"] == 7
     assert manifest["planned"] == {"ramp_ns": 3_500_000_000, "duration_ns": 4_000_000_000}
-    assert manifest["scenario"]["talk"]["attempts"] == 3
+    assert manifest["scenario"]["dialects"]["talk"]["attempts"] == 3
     assert manifest["seed"] == 9
     order = stage.seen()["order"]
     assert order["simulator"] == {"port": 4711, "control": "http://127.0.0.1:4712", "ca": ""}

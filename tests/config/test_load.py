@@ -46,7 +46,8 @@ def test_every_type_of_setting_can_be_written(tmp_path: Path) -> None:
         tmp_path,
         MINIMAL
         + 'think_time = {lognormal = {median = "8s", p95 = "20s"}}\nperiod = "5s±20%"\nreply_timeout = "1.5s"\ntyping = 1\n'
-        + '[talk]\nping_every = "250ms"\njitter = 0.5\npause = {uniform = {min = "1s", max = "3s"}}\nattempts = 3\nfactor = 3\n'
+        + '[dialects.talk]\nping_every = "250ms"\njitter = 0.5\npause = {uniform = {min = "1s", max = "3s"}}\nattempts = 3\n'
+        + "factor = 3\n"
         + 'resync = false\npath = "/x"\nscopes = ["a", "b"]\nsteps = ["1s"]\ncap = "1s"\n',
     )
     assert scenario.settings("talk") == Talk(
@@ -76,7 +77,8 @@ BAD = [
     (MINIMAL + "[load]\nthink_time = '1s'\n", ["load.think_time: unknown here; it is a key of [guests]"]),
     (MINIMAL + "xyzzy = 1\n", ["guests.xyzzy: unknown key; known are", "count", "think_time"]),
     (MINIMAL + "[target.urls]\nwebchit = 'x'\n", ["s.toml:6: target.urls.webchit: unknown key; did you mean `webchat`?"]),
-    (MINIMAL + "[talk]\nping_evry = '1s'\n", ["talk.ping_evry: unknown key; did you mean `ping_every`?"]),
+    (MINIMAL + "[talk]\nattempts = 1\n", ["s.toml:5: talk: unknown here; the settings of a dialect are [dialects.talk]"]),
+    (MINIMAL + "[dialects.talk]\nping_evry = '1s'\n", ["talk.ping_evry: unknown key; did you mean `ping_every`?"]),
     ('[scenario]\ndialect = "talc"\n[guests]\ncount = 1\n', ["s.toml:2: scenario.dialect: no such dialect; did you mean `talk`?"]),
     ("[guests]\ncount = 1\n[guests.mix]\nfoo = 1\n", ["s.toml:4: guests.mix.foo: no such dialect; known are talk, poll"]),
     ("[guests]\ncount = 1\nmix = {talk = 0.5, poll = 0.4}\n", ["guests.mix: the shares add up to 0.9, not to 1"]),
@@ -105,11 +107,11 @@ BAD = [
     (MINIMAL + '[load]\nshape = "sawtooth"\n', ['load.shape: must be "ramp"']),
     (MINIMAL + '[load]\ninterval = "1ms"\n', ["load: interval must lie between"]),
     (MINIMAL + '[load]\nloss_wait = "0s"\n', ["load.loss_wait: 0s is too short"]),
-    (MINIMAL + "[talk]\nattempts = -1\n", ["talk.attempts: must be at least 0"]),
-    (MINIMAL + 'scopes = ["a"]\n', ["guests.scopes: unknown here; it is a key of [talk]"]),
-    (MINIMAL + "[talk]\nscopes = 'a'\n", ['talk.scopes: needs a list, such as ["a", "b"]']),
-    (MINIMAL + "[talk]\nresync = 'yes'\n", ["talk.resync: needs true or false"]),
-    (MINIMAL + "[talk]\nfactor = inf\n", ["talk.factor: needs a number"]),
+    (MINIMAL + "[dialects.talk]\nattempts = -1\n", ["talk.attempts: must be at least 0"]),
+    (MINIMAL + 'scopes = ["a"]\n', ["guests.scopes: unknown here; it is a key of [dialects.talk]"]),
+    (MINIMAL + "[dialects.talk]\nscopes = 'a'\n", ['talk.scopes: needs a list, such as ["a", "b"]']),
+    (MINIMAL + "[dialects.talk]\nresync = 'yes'\n", ["talk.resync: needs true or false"]),
+    (MINIMAL + "[dialects.talk]\nfactor = inf\n", ["talk.factor: needs a number"]),
     ("guests = 3\n", ["s.toml:1: guests: needs a table"]),
     ("[scenario]\nname = 3\n[guests]\ncount = 1\n", ["s.toml:2: scenario.name: needs text in quotes"]),
     ("[scenario]\nname = ''\ndialect = 'talk'\n[guests]\ncount = 1\n", ["scenario.name: must not be empty"]),
@@ -152,7 +154,7 @@ def test_bad_scenarios_say_where_what_and_what_to_do(tmp_path: Path, text: str, 
 
 
 def test_all_problems_are_listed_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
-    text = MINIMAL + "cuont = 3\n[load]\nduration = 3\n[talk]\njitter = 7\n[simulator]\nagents = 1\n"
+    text = MINIMAL + "cuont = 3\n[load]\nduration = 3\n[dialects.talk]\njitter = 7\n[simulator]\nagents = 1\n"
 
     def simulator(table: dict[str, Any]) -> None:
         raise ValueError("agents is a table")
@@ -198,7 +200,12 @@ def test_a_missing_file_names_its_neighbour(tmp_path: Path) -> None:
 # ------------------------------------------------------------------ precedence
 def test_flags_overrule_the_environment_and_that_the_file(tmp_path: Path) -> None:
     text = MINIMAL + "[load]\nramp = '1s'\nduration = '2s'\ndrain = '3s'\n"
-    environ = {"GUESTSWARM_LOAD_DURATION": "20s", "GUESTSWARM_LOAD_DRAIN": "30s", "GUESTSWARM_TALK_PING_EVERY": "9s", "OTHER": "x"}
+    environ = {
+        "GUESTSWARM_LOAD_DURATION": "20s",
+        "GUESTSWARM_LOAD_DRAIN": "30s",
+        "GUESTSWARM_DIALECTS_TALK_PING_EVERY": "9s",
+        "OTHER": "x",
+    }
     scenario = load(tmp_path, text, {"load.drain": "300s", "guests.count": "25"}, environ=environ)
     assert (scenario.load.ramp, scenario.load.duration, scenario.load.drain) == (seconds(1), seconds(20), seconds(300))
     assert scenario.settings("talk").ping_every == seconds(9)
@@ -238,14 +245,14 @@ def test_wrong_values_from_outside_name_their_source(tmp_path: Path) -> None:
 # ------------------------------------------------------------------ the loss wait
 def test_loss_wait_follows_the_longest_back_off(tmp_path: Path) -> None:
     assert load(tmp_path, MINIMAL).loss_wait_ns == seconds(60)
-    assert load(tmp_path, MINIMAL + "[talk]\ncap = '30s'\n").loss_wait_ns == seconds(90)
+    assert load(tmp_path, MINIMAL + "[dialects.talk]\ncap = '30s'\n").loss_wait_ns == seconds(90)
     assert load(tmp_path, MINIMAL + "[load]\nloss_wait = '12s'\n").loss_wait_ns == seconds(12)
     said = problems(tmp_path, MINIMAL + "[load]\nloss_wait = '11s'\n")
-    assert "load.loss_wait: 11s is too short: [talk]" in said
+    assert "load.loss_wait: 11s is too short: [dialects.talk]" in said
     assert "12s" in said
     poll = MINIMAL.replace("talk", "poll") + "[load]\nloss_wait = '{}'\n"
     assert load(tmp_path, poll.format("7s")).loss_wait_ns == seconds(7)
-    assert "is too short: [poll]" in problems(tmp_path, poll.format("6s"))
+    assert "is too short: [dialects.poll]" in problems(tmp_path, poll.format("6s"))
 
 
 # ------------------------------------------------------------------ secrets
@@ -314,7 +321,7 @@ def test_secrets_that_are_not_there(tmp_path: Path, reference: str, words: str) 
 # ------------------------------------------------------------------ resolved, schema
 RICH = (
     "[guests]\ncount = 7\nmix = {talk = 0.5, poll = 0.5}\nthink_time = {lognormal = {median = '8s', p95 = '20s'}}\n"
-    "period = {poisson = {mean = '2s'}}\n[talk]\npause = '8s±20%'\nping_every = '1500us'\n[load]\nloss_wait = '15s'\n"
+    "period = {poisson = {mean = '2s'}}\n[dialects.talk]\npause = '8s±20%'\nping_every = '1500us'\n[load]\nloss_wait = '15s'\n"
     "[slo]\nrules = ['loss.possible == 0']\nabort = true\n[health]\nsteal = '2%'\n[report]\nmax_bytes = '1500MB'\n"
     "[simulator]\ntoken_life = '25s'\nagents = {number = 4}\n"
     "[authorisation]\nhosts = ['*.x.com']\nticket = 'T'\n"

@@ -52,9 +52,9 @@ def test_every_setting_of_every_dialect_has_a_spelling_and_says_its_longest_back
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ('[webchat]\nresend = "always"\n', 'webchat.resend: must be "checked" or "never"'),
-        ("[longpoll]\nnaive_share = 2\n", "longpoll.naive_share: needs a share"),
-        ("[longpoll]\ndownload = -1\n", "longpoll.download: needs a share"),
+        ('[dialects.webchat]\nresend = "always"\n', "dialects.webchat.resend: must be"),
+        ("[dialects.longpoll]\nnaive_share = 2\n", "dialects.longpoll.naive_share: needs a share"),
+        ("[dialects.longpoll]\ndownload = -1\n", "dialects.longpoll.download: needs a share"),
         ('[simulator]\ntoken_life = "30 parsecs"\n', "simulator.token_life"),
         ('[simulator.latency]\nsend = {uniform = {min = "3s", max = "1s"}}\n', "simulator.latency.send"),
     ],

@@ -237,7 +237,7 @@ def test_addresses_and_redirects_of_a_server_lead_nowhere_else(tmp_path: Path, r
         dialect="longpoll",
         target=f'queue = "support"\nclient_id = "guestswarm"\ncredentials = "env:S3"\n[target.urls]\n{urls}',
     )
-    changes = ("--set", "guests.attachments=1.0", "--set", "guests.typing=1.0", "--set", "longpoll.download=1.0")
+    changes = ("--set", "guests.attachments=1.0", "--set", "guests.typing=1.0", "--set", "dialects.longpoll.download=1.0")
     with Run(tmp_path, *changes, scenario=scenario, env=recorder.env) as run:
         assert run.end(40) in (ExitCode.UNKNOWN, ExitCode.FAIL), run.said
         run.assert_clean_words()

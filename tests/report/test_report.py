@@ -385,6 +385,7 @@ def test_the_box_says_what_the_lines_say(tmp_path: Path) -> None:
             "┃                                                                                        ┃",
             "┃ Believable: generator healthy, truth equal in 14 of 14 rows.                           ┃",
             "┃ 11 guests, 38 messages, lost 2, duplicated 2, reordered 1.                             ┃",
+            "┃ Seen: duplicates-by-server, out-of-order, rate-limited.                                ┃",
             "┗" + "━" * 77 + " exit 1 ━━━┛",
         ]
     )
@@ -394,6 +395,7 @@ def test_the_box_says_what_the_lines_say(tmp_path: Path) -> None:
         "No rule was asked for; truth equal in 14 of 14 rows.",
         "Believable: generator healthy, truth equal in 14 of 14 rows.",
         "11 guests, 38 messages, lost 2, duplicated 2, reordered 1.",
+        "Seen: duplicates-by-server, out-of-order, rate-limited.",
         "exit 0",
     ]
     assert verdict_text(model, width=None) == "\n".join(verdict_lines(model))
@@ -404,3 +406,47 @@ def test_what_a_server_wrote_cannot_steer_the_terminal(tmp_path: Path) -> None:
     rule = RuleResult("x", Verdict.FAIL, sentence="say \x1b[2J\u202etxt\r\n twice")
     text = verdict_text(build_model(write_run(tmp_path, party()), verdicts=[rule]), width=80)
     assert not {"\x1b", "\u202e", "\r"} & set(text)
+
+
+# ------------------------------------------------------------------ clocks
+def stamped(*, jump_ns: int = 0, slow_ns: int = 0) -> Guest:
+    """A guest whose messages come back with stamps of a server 3 s ahead, which at half time steps."""
+    guest = webchat(1, messages=0)
+    wall = 1_795_227_250 * S
+    for seq in range(1, 31):
+        guest.say(seq)
+        sent, stamp = guest.at - 10_000_000, guest.at - 9_000_000 + wall + (jump_ns if seq > 15 else 0)
+        for direction in ("g", "a"):
+            guest.copy(
+                direction,
+                seq,
+                re=seq if direction == "a" else 0,
+                true=["messages.delivered" if direction == "a" else "messages.returned"],
+            )
+            row = guest.rows[-1]
+            assert isinstance(row, ops.Arrived)
+            row.server_ns, row.clock, row.sent_ns = stamp // 1000 * 1000, "webchat message", sent if direction == "g" else 0
+        guest.tick(slow_ns)
+    return leave(guest, range(1, 31), range(1, 31))
+
+
+def test_one_way_figures_are_given_only_where_the_clock_resolves(tmp_path: Path) -> None:
+    rule = "event.lag p50 < 1 min"
+    good = build_report(write_run(tmp_path / "good", [stamped()], slo=[rule]))
+    assert good.figures.one_way.state == "too wide"  # 19 ms of doubt and 29 ms of delay
+    assert set(good.figures.measures["event.lag"]["ok"]) == {"spread"}
+    step = build_report(write_run(tmp_path / "step", [stamped(jump_ns=-2 * S)], slo=[rule]))
+    for model, words in ((good, "skew not resolved"), (step, "clock_unresolvable")):
+        assert model.rules[0].verdict is Verdict.UNKNOWN
+        assert words in model.rules[0].sentence
+        assert any(words in line.lower() for line in verdict_lines(model))
+    assert "event.lag" not in step.figures.measures
+    found = read_summary((tmp_path / "step" / "summary.json").read_bytes())
+    assert found.one_way.state == "unresolvable"
+    assert found.clocks[0].contradiction_ms == pytest.approx(2000, abs=50)
+    assert "figures are dropped" in (tmp_path / "step" / "report.md").read_text()
+    assert "All one-way figures are dropped" in (tmp_path / "step" / "report.html").read_text()
+    clock = good.figures.clocks[0]
+    assert clock.low_ms is not None
+    assert clock.high_ms is not None
+    assert clock.low_ms <= 3000 <= clock.high_ms

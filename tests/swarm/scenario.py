@@ -38,7 +38,7 @@ settle = "2s"
 loss_wait = "1s"
 drain = "5s"
 interval = "200ms"
-[webchat]
+[dialects.webchat]
 reconnect_base = "50ms"
 reconnect_jitter = "50ms"
 reconnect_cap = "200ms"

@@ -267,8 +267,9 @@ def test_a_user_with_tasks_in_a_locustfile_of_ones_own(tmp_path: Path) -> None:
     own.write_text(
         "from locust import constant, task\n"
         "from harness.swarm import hosting\n"
-        "from harness.swarm.user import WebchatUser\n\n\n"
-        "class Asker(WebchatUser):\n"
+        "from harness.swarm.user import GuestUser\n\n\n"
+        "class Asker(GuestUser):\n"
+        "    dialect = 'webchat'\n"
         "    wait_time = constant(0.1)\n\n"
         "    @task\n"
         "    def ask(self):\n"

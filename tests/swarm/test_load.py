@@ -20,7 +20,7 @@ from harness.core.ops import Noted
 from harness.errors import NotAuthorisedError, UnreachableError
 from harness.report.build import build_report
 from harness.swarm.load import LoadRun, Place, Plan, network_of
-from harness.swarm.user import Reply, WebchatUser
+from harness.swarm.user import GuestUser, Reply
 from tests.swarm.kit import until
 from tests.swarm.scenario import Prepared
 
@@ -265,7 +265,8 @@ def test_a_task_says_something_and_waits_for_the_reply(prepared: Callable[..., P
     heard: list[Reply | None] = []
     states: list[bool] = []
 
-    class Asker(WebchatUser):
+    class Asker(GuestUser):
+        dialect = "webchat"
         wait_time = lambda self: 0.05  # noqa: E731
 
         @task
@@ -273,8 +274,8 @@ def test_a_task_says_something_and_waits_for_the_reply(prepared: Callable[..., P
             states.append(self.wait_until_chatting(3))
             heard.append(self.say("Where is my parcel?"))
 
-    class Plain(WebchatUser):
-        pass
+    class Plain(GuestUser):
+        dialect = "webchat"
 
     assert not Asker.scripted
     assert Plain.scripted

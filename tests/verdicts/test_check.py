@@ -274,3 +274,28 @@ def test_what_may_still_be_reached_is_not_broken_yet() -> None:
         assert watch.take(interval(n)) is None
     assert watch.states == [None, None, None]
     assert watch.take(interval(3)) is not None
+
+
+# ------------------------------------------------------------------ between two clocks
+def lags(low: int, middle: int, high: int, n: int = 2000) -> Evidence:
+    """All messages alike, in milliseconds."""
+    found = zip(("low", "middle", "high"), (low, middle, high), strict=True)
+    return Evidence({f"event.lag|ok|{kind}": Histogram.of([1000 * value] * n) for kind, value in found}, SENT)
+
+
+def test_a_one_way_delay_is_judged_where_both_ends_of_the_clock_say_the_same() -> None:
+    assert judged("event.lag p95 < 100 ms", lags(50, 60, 70)).verdict is PASS
+    assert judged("event.lag p95 < 40 ms", lags(50, 60, 70)).verdict is FAIL
+    between = judged("event.lag p95 < 60 ms", lags(50, 55, 70))
+    assert between.verdict is UNKNOWN
+    assert between.sentence.startswith("The server's clock is not known well enough: event.lag p95 lies between")
+    assert (between.observed.low, between.observed.high) == pytest.approx((50, 70), rel=0.01)
+    assert judged("event.lag p99 < 100 ms", lags(50, 60, 70, n=900)).verdict is UNKNOWN
+
+
+def test_a_clock_that_does_not_resolve_is_unknown_with_its_reason() -> None:
+    why = "clock_unresolvable: stamps of webchat message contradict each other by 2000 ms"
+    result = judged("event.lag p95 < 10 s", Evidence({}, SENT, unresolved={"event.lag": why}))
+    assert (result.verdict, result.note) == (UNKNOWN, why)
+    assert why in result.sentence
+    assert judged("reply p95 < 10 s", Evidence({}, SENT, unresolved={"event.lag": why})).note == "no samples"

@@ -18,7 +18,7 @@ import gevent
 from gevent.event import Event
 
 from harness.core.session import GuestSession
-from harness.core.wire import CloseSocket, HttpFailure, HttpRequest, OpenSocket, Output, SendText, SocketEnd
+from harness.core.wire import CloseSocket, HttpFailure, HttpRequest, OpenSocket, Output, PingSocket, SendText, SocketEnd
 from harness.errors import FailureCause
 from harness.swarm.guard import ConnectError
 from harness.swarm.http import Lane
@@ -182,6 +182,10 @@ class GreenletGuest:
         elif isinstance(output, OpenSocket):
             socket = self._sockets[output.conn] = _Socket(GuestSocket(self._network, self.session.on_written))
             socket.greenlet = gevent.spawn(self._live, socket, output)
+        elif isinstance(output, PingSocket):
+            socket = self._sockets.get(output.conn)
+            if socket is not None:
+                socket.wire.ping()
         elif isinstance(output, CloseSocket):
             socket = self._sockets.get(output.conn)
             if socket is not None:
@@ -225,7 +229,10 @@ class GreenletGuest:
             socket.is_open = True
             self._input(session.on_open, wire.read_ns, conn, wire.address)
             for message in wire.messages():
-                self._input(session.on_frame, wire.read_ns, conn, message)
+                if message is None:
+                    self._input(session.on_pong, wire.read_ns, conn)
+                else:
+                    self._input(session.on_frame, wire.read_ns, conn, message)
             wire.drop()
             self._sockets.pop(conn, None)
             self._input(session.on_closed, time.monotonic_ns(), conn, wire.end)
