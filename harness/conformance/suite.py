@@ -118,12 +118,13 @@ class Suite:
         return outcome
 
     # ---------------------------------------------------------------- all of it
-    def checks(self, *, seeds: int = 20, hours: float = 0.5) -> Iterator[tuple[str, Any]]:
-        """Every check with its name, to be called in turn."""
-        for name in self.scenes("client"):
-            yield f"client: {name}", lambda name=name: self.client_scene(name)
-        for name in self.scenes("server"):
-            yield f"server: {name}", lambda name=name: self.server_scene(name)
+    def checks(self, *, seeds: int = 20, hours: float = 0.5, scenes: bool = True) -> Iterator[tuple[str, Any]]:
+        """Every check with its name, to be called in turn; `scenes`: those of the transcript as well."""
+        if scenes:
+            for name in self.scenes("client"):
+                yield f"client: {name}", lambda name=name: self.client_scene(name)
+            for name in self.scenes("server"):
+                yield f"server: {name}", lambda name=name: self.server_scene(name)
         for seed in range(seeds):
             yield f"survives: {seed}", lambda seed=seed: self.survives(seed)
             yield f"any order: {seed}", lambda seed=seed: self.any_order(seed)
