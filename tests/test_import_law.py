@@ -24,7 +24,7 @@ LAW: dict[str, set[str]] = {
     "runs": set(),
     "findings": {"core.ops", "journal.records", "metrics"},
     "analysis": {"metrics", "verdicts.intervals"},
-    "report": {"journal", "findings", "metrics", "verdicts", "core.ops", "runs"},
+    "report": {"journal", "findings", "metrics", "verdicts", "core.ops", "core.spread", "runs"},
     "calibration": {"core.ops", "core.spread", "metrics", "report"},
     "simulator": {"core.wire"},
     "config": {"core", "dialects", "verdicts"},

@@ -7,37 +7,24 @@ from typing import Any
 
 from harness.analysis.source import Tally
 from harness.analysis.survey import Survey
-from harness.metrics.figures import delivery_figures, milliseconds, order_figures, rounded, share_late
+from harness.metrics.figures import delivery_figures, milliseconds, rounded
 from harness.metrics.histogram import Histogram
 from harness.metrics.jepsen import jepsen_names
 from harness.metrics.loss import bootstrap, bounds, unstable, upper_bound_of_none
 from harness.metrics.ordering import Params
-from harness.metrics.pooled import SPREADS, PooledOrder, Worst
+from harness.metrics.pooled import PooledOrder
+from harness.metrics.pooled_figures import (
+    FEWEST_BEYOND,
+    PERCENTILES,
+    params_figures,
+    pooled_order_figures,
+    spread_figures,
+    worst_figures,
+)
 from harness.verdicts.intervals import ranks
 
 SCHEMA = "guestswarm.analysis/1"
-PERCENTILES = {
-    "p50": Fraction(1, 2),
-    "p90": Fraction(9, 10),
-    "p95": Fraction(19, 20),
-    "p99": Fraction(99, 100),
-    "p999": Fraction(999, 1000),
-}
-FEWEST_BEYOND = 10
-"""A percentile is told only where so many samples lie beyond it."""
 ONE_CLOCK = "delays hold only if both times were read from one clock; otherwise the clocks' offset is in every one of them"
-
-
-def params_of(params: Params) -> dict[str, Any]:
-    """What any of the results is worth nothing without."""
-    return {
-        "dT_ms": milliseconds(params.wait_ns),
-        "DT": params.displacement,
-        "BT": params.buffer,
-        "n_max": params.n_max,
-        "delta": params.delta,
-        "joined": params.joined,
-    }
 
 
 def summary(survey: Survey, tally: Tally, source: dict[str, Any]) -> dict[str, Any]:
@@ -65,7 +52,7 @@ def summary(survey: Survey, tally: Tally, source: dict[str, Any]) -> dict[str, A
             "fail": fates.fail,
             "left_out": messages.censored,
         },
-        "params": params_of(params),
+        "params": params_figures(params),
         "assumed": assumptions(survey, tally),
         "classes": dict(pooled.classes),
         "lost": fates.lost,
@@ -87,13 +74,13 @@ def summary(survey: Survey, tally: Tally, source: dict[str, Any]) -> dict[str, A
             "loss_threshold_unstable": unstable(fates.lost, fates.lost_at_half, fates.lost_at_double) if fates.ok else None,
             "sent_within_dT_of_the_end": messages.young_losses,
         },
-        "loss_distance": _spread(spreads, "loss_distance"),
+        "loss_distance": spread_figures(spreads, "loss_distance"),
         "loss_period_total": spreads["loss_period_lengths"].count if "loss_period_lengths" in spreads else 0,
-        "loss_period_lengths": _spread(spreads, "loss_period_lengths"),
-        "inter_loss_period_lengths": _spread(spreads, "inter_loss_period_lengths"),
+        "loss_period_lengths": spread_figures(spreads, "loss_period_lengths"),
+        "inter_loss_period_lengths": spread_figures(spreads, "inter_loss_period_lengths"),
         "noticeable_rate": pooled.noticeable / losses if losses else None,
-        **_order(pooled.order, params, sized="bytes" in tally.columns),
-        "order.e2e": _order(pooled.order, params, sized="bytes" in tally.columns),
+        **pooled_order_figures(pooled.order, params, sized="bytes" in tally.columns),
+        "order.e2e": pooled_order_figures(pooled.order, params, sized="bytes" in tally.columns),
         "order.ingest": _view(survey.ingest, params, timed=False, sized=False),
         "order.delivery": _view(survey.delivery, params, sized="bytes" in tally.columns),
         "order_withheld": None if survey.ingest is not None else "order.ingest and order.delivery need a column rank",
@@ -146,49 +133,11 @@ def delay(histogram: Histogram) -> dict[str, Any]:
     return found
 
 
-def _order(order: PooledOrder, params: Params, *, timed: bool = True, sized: bool = True) -> dict[str, Any]:
-    places, spreads = order.places, order.spreads()
-    found = {
-        "reordered": places.reordered,
-        "sequence_discontinuities": places.jumps,
-        "skipped": places.skipped,
-        "discontinuity_sizes": _spread(spreads, "discontinuity_sizes"),
-        "reordering_discontinuities": order.reordering_discontinuities,
-        **{name: _spread(spreads, name) for name in ("extent", "late_ms", "byte_offset", "n", "gaps", "gap_times_ms", "free_runs")},
-        **order_figures(places, params.n_max),
-        "share_late": share_late(places.displacements),
-    }
-    if not timed:
-        found["late_ms"] = found["gap_times_ms"] = None
-    if not sized:
-        found["byte_offset"] = None
-    return found
-
-
 def _view(order: PooledOrder | None, params: Params, *, timed: bool = True, sized: bool = True) -> dict[str, Any] | None:
     if order is None:
         return None
-    streams = {"streams": order.streams, "streams_with_reordered": order.with_reordered, "worst": _worst(order.worst)}
-    return streams | _order(order, params, timed=timed, sized=sized)
-
-
-def _spread(spreads: dict[str, Histogram], name: str) -> dict[str, Any] | None:
-    """A distribution; None without any value."""
-    histogram = spreads.get(name)
-    if histogram is None or not histogram.count:
-        return None
-    unit = SPREADS[name]
-
-    def shown(value: float | None) -> float | None:
-        return None if value is None else value / unit if unit != 1 else value
-
-    found: dict[str, Any] = {"n": histogram.count, "min": shown(histogram.low)}
-    for percentile, share in PERCENTILES.items():
-        enough = histogram.count * (1 - share) >= FEWEST_BEYOND
-        found[percentile] = shown(histogram.percentile(share)) if enough else None
-    found["max"] = shown(histogram.high)
-    found["mean"] = shown(histogram.mean)
-    return found
+    streams = {"streams": order.streams, "streams_with_reordered": order.with_reordered, "worst": worst_figures(order.worst)}
+    return streams | pooled_order_figures(order, params, timed=timed, sized=sized)
 
 
 def _streams_with(survey: Survey) -> dict[str, Any]:
@@ -202,14 +151,10 @@ def _streams_with(survey: Survey) -> dict[str, Any]:
         what: {
             "streams": count,
             "share": count / pooled.streams if pooled.streams else None,
-            "worst": _worst(worst.get(what)),
+            "worst": worst_figures(worst.get(what)),
         }
         for what, count in counts.items()
     }
-
-
-def _worst(worst: Worst | None) -> dict[str, Any] | None:
-    return None if worst is None else {"stream": worst.name, "ratio": worst.ratio, "count": worst.count}
 
 
 def _interval(found: tuple[float, float] | None) -> list[float] | None:

@@ -129,6 +129,8 @@ class CallingGuest(GuestSession):
         self._fetch_tried = 0
         self._gave_up = FailureCause.UNAUTHORISED
         """Why the last token or call that came to nothing did so: what `Done` is not told."""
+        self._held_ns = 0
+        """Until when the server has asked to be left alone, by the refusal over which the last row of tries ended."""
         self._later: dict[str, Callable[[int], None]] = {}
         self._last_later = 0
 
@@ -178,10 +180,17 @@ class CallingGuest(GuestSession):
         """Go on as soon as there is a usable token; `fresh` also replaces one that is due for refresh."""
         state = self.credential.state(now) if self.credential else "none"
         if state == "valid" or (state == "due" and not fresh):
+            if self._overdue():
+                self._fetch_token(now)
             then(now, True)
             return
         self._waiting.append(then)
         self._fetch_token(now)
+
+    def _overdue(self) -> bool:
+        """Whether the token's renewal came due between two conversations: nothing else would renew it any more."""
+        planned = self._call_settings.proactive_refresh and self.credential is not None and self.credential.refresh_ns > 0
+        return planned and "token.due" not in self._timers and not self.closing
 
     def _refresh(self, now: int) -> None:
         """Fetch the next token while the present one still works."""
@@ -222,6 +231,7 @@ class CallingGuest(GuestSession):
             self._note(now, "token.malformed")
         self._gave_up = _why(outcome)
         if self._hopeless(outcome) or self._fetch_tried >= self._call_settings.token_attempts or self.finished:
+            self._heed(now, self._fetch_tried - 1, outcome)
             self._token_failed(now)
             return
         self._arm("token.retry", now + self._retry_delay(now, self._fetch_tried - 1, outcome))
@@ -242,6 +252,15 @@ class CallingGuest(GuestSession):
             )
             return asked + round(self.rng.random() * self._call_settings.retry_jitter)
         return delay
+
+    def _heed(self, now: int, attempt: int, outcome: HttpResponse | HttpFailure) -> None:
+        """There is no further try: what the server has asked to wait still holds for whoever starts anew."""
+        if isinstance(outcome, HttpResponse) and outcome.status in (429, 503) and "retry-after" in outcome.headers:
+            self._held_ns = now + self._retry_delay(now, attempt, outcome)
+
+    def _not_before(self, now: int, pause_ns: int) -> int:
+        """This pause, or as long as the server has asked for where that is longer."""
+        return max(pause_ns, self._held_ns - now)
 
     def _take_token(self, now: int, acquired_ns: int, value: Secret, lifetime_ns: int) -> None:
         self.credential = credential = Credential(value, acquired_ns, lifetime_ns, self._call_settings.refresh_ahead)
@@ -357,6 +376,7 @@ class CallingGuest(GuestSession):
         call.tried += 1
         if call.tried >= call.attempts:
             self._gave_up = _why(outcome)
+            self._heed(now, call.tried - 1, outcome)
             call.done(now, request.id, None)
             return
         self._after(now, self._retry_delay(now, call.tried - 1, outcome), partial(self._recall, call))

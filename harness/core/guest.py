@@ -64,6 +64,8 @@ class Op(msgspec.Struct):
     replied: bool = False
     closed: bool = False
     attachment: object = None
+    handed: int = 0
+    """Frames with it that the shell has: written, or still to be."""
 
 
 class Socket(msgspec.Struct):

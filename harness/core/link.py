@@ -276,6 +276,7 @@ class LinkedGuest(CallingGuest):
             self._arm("probe", now + max(delay, at_least_ns))
             return
         if self._tries >= settings.reconnect_attempts:
+            self._held_ns = max(self._held_ns, now + at_least_ns)
             self._on_exhausted(now, cause)
             return
         delay = self._backoff.delay(self._tries, self.rng)

@@ -171,6 +171,8 @@ class Ended(msgspec.Struct, array_like=True, tag="e", gc=False):
     listing: bool = True
     """Whether the dialect has anything to read back from. Without, `complete` is False and what is missing among an agent's
     numbers is lost for certain, for nothing can bring it any more."""
+    dialect: str = ""
+    """What was spoken; "": not said."""
 
 
 class State(msgspec.Struct, array_like=True, tag="t", gc=False):

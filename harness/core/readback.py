@@ -42,7 +42,7 @@ class ReadBackGuest(ListedGuest):
     # ---------------------------------------------------------------- beginning
     def _start_failed(self, now: int, cause: FailureCause) -> None:
         """No conversation came about: pause, longer each time."""
-        pause = self._start_backoff.delay(self._start_failures, self.rng)
+        pause = self._not_before(now, self._start_backoff.delay(self._start_failures, self.rng))
         self._start_failures += 1
         self._note(now, "start.failed", cause.value)
         self._finish_conversation(now, False, cause.value, pause)

@@ -69,6 +69,15 @@ class Spread(msgspec.Struct, frozen=True, gc=False):
         sigma = math.log(self.b / self.a) / _Z95
         return round(self.a * math.exp(sigma * rng.gauss(0.0, 1.0)))
 
+    @property
+    def mean(self) -> float:
+        """Mean in nanoseconds."""
+        if self.kind == "uniform":
+            return (self.a + self.b) / 2
+        if self.kind == "lognormal":
+            return self.a * math.exp((math.log(self.b / self.a) / _Z95) ** 2 / 2)
+        return float(self.a)
+
     def show(self) -> str:
         """A spelling for manifests and reports."""
         a = show_duration(self.a)

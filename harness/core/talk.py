@@ -11,7 +11,7 @@ from harness.core.guest import Context, Op
 from harness.core.marker import mark, read_marker
 from harness.core.pacing import Pacer
 from harness.core.stamps import believable
-from harness.core.wire import Finished
+from harness.core.wire import Finished, SendText
 from harness.errors import FailureCause
 
 _FILLER = "Could you please have a look at the order that I placed last week, it has not arrived yet and I would like to know why. "
@@ -44,7 +44,8 @@ class Talk(Asking, ABC):
         self._seen_agent: dict[int, str] = {}
         self.listener: Callable[[str, int], None] | None = None
         """Told (`reply` | `confirmed` | `chatting` | `ended`, seq) for user tasks that wait."""
-        self._clock = f"{type(self).__module__.rpartition('.')[2]} message"
+        self._spoken = type(self).__module__.rpartition(".")[2]
+        self._clock = f"{self._spoken} message"
         """What the stamps of messages are called: dialects may be served by machines whose clocks differ."""
 
     @abstractmethod
@@ -58,6 +59,24 @@ class Talk(Asking, ABC):
     @abstractmethod
     def _leave(self, now: int) -> None:
         """End the conversation in the protocol's way, read back, `_end_conversation`, close sockets. Works without one."""
+
+    # ---------------------------------------------------------------- frames
+    def _send(self, conn: int, text: str, key: int = 0) -> None:
+        op = self._by_key.get(key)
+        if op is not None:
+            op.handed += 1
+        super()._send(conn, text, key)
+
+    def _withdraw(self) -> None:
+        """Messages that the shell has not taken yet do not leave any more; of what it has, nobody knows whether it will."""
+        kept = []
+        for output in self._outbox:
+            op = self._by_key.get(output.key) if isinstance(output, SendText) else None
+            if op is None:
+                kept.append(output)
+            else:
+                op.handed -= 1
+        self._outbox[:] = kept
 
     # ---------------------------------------------------------------- books: conversations and messages
     def _go(self, now: int, state: str) -> None:
@@ -275,6 +294,7 @@ class Talk(Asking, ABC):
         for name in [name for name in self._timers if name in ("send", "length") or name.startswith("reply:")]:
             del self._timers[name]
         self._held_send = 0
+        self._withdraw()
         for op in list(self.ops.values()):
             if not op.replied and op.sent_ns:
                 op.replied = True
@@ -295,8 +315,8 @@ class Talk(Asking, ABC):
                 )
             op.replied = True
             if not op.closed:
-                # Never written is known not to be there; otherwise nobody knows, unless the read-back was complete.
-                settled = not op.sent_ns or complete
+                # Never handed over is known not to be there; otherwise nobody knows, unless the read-back was complete.
+                settled = complete or not (op.sent_ns or op.handed)
                 self._fail(
                     now,
                     op,
@@ -307,7 +327,9 @@ class Talk(Asking, ABC):
         self.ops.clear()
         self._by_key.clear()
         if self.conversation_id or self._next_seq > 1:
-            self.context.observer.record(ops.Ended(now, self.label, self.conversation_id, complete, cause, self.listing))
+            self.context.observer.record(
+                ops.Ended(now, self.label, self.conversation_id, complete, cause, self.listing, self._spoken)
+            )
         if self.listener:
             self.listener("ended", 0)
         self.conversation_id = ""

@@ -32,8 +32,9 @@ def _text(frame: dict[str, Any]) -> str:
 
 
 def guest_body(guest_name: str, attributes: dict[str, str], queue_id: str, skill_id: str, language: str) -> bytes:
-    """Ask for a guest and its session."""
-    routing = {"queue": {"id": queue_id}, "skill": {"id": skill_id}, "language": language}
+    """Ask for a guest and its session. Without a skill none is asked for: one that nobody has would never be served."""
+    skill: dict[str, Any] = {"skill": {"id": skill_id}} if skill_id else {}
+    routing = {"queue": {"id": queue_id}, **skill, "language": language}
     return msgspec.json.encode({"name": guest_name, "attributes": attributes, "routing": routing})
 
 

@@ -47,7 +47,7 @@ def _instant(value: object) -> int:
 
 def _payload(token: str, naive_padding: bool) -> dict[str, Any] | None:
     parts = token.split(".")
-    if len(parts) != 3 or not _BASE64URL.match(parts[1]):
+    if len(parts) != 3 or not all(map(_BASE64URL.match, parts)):
         return None
     # As written, the payload gets "===", "==", "=" or nothing for lengths of 0, 1, 2, 3 beyond a multiple of four, and is read in
     # the plain alphabet: only the last is right.

@@ -33,8 +33,8 @@ class GuestsSettings(ChatSettings):
     source: str = "custom_widget"
     language: str = "en-US"
     user_agent: str = "Mozilla/5.0"
-    skill_id: str = "routing-skill-id"
-    """Where the target names no skill."""
+    skill_id: str = ""
+    """Where the target names no skill; empty: none is asked for."""
 
     # its JWT
     check_jwt: bool = True

@@ -100,7 +100,7 @@ class LongpollSession(PollingSession):
             self._wind_up(now, cause.value)
             return
         self._phase = Phase.TOKEN
-        self._arm("again", now + self._restart.delay(self._restarts, self.rng))
+        self._arm("again", max(now + self._restart.delay(self._restarts, self.rng), self._held_ns))
         self._restarts += 1
 
     def _create_guest(self, now: int, due: int) -> None:

@@ -69,6 +69,8 @@ class AuthorisedSession(GuestSession):
         self._unusable_ns = 0
         """When the server first refused the current token; 0: it did not."""
         self._acquiring = False
+        self._held_ns = 0
+        """Until when the server has asked to be left alone, by the refusal over which the last row of tries ended."""
         self._token_attempt = 0
         self._waiting: list[Call] = []
         """Calls that are held until there is a token."""
@@ -143,6 +145,8 @@ class AuthorisedSession(GuestSession):
         only if that does no harm (`repeatable`); a request that never left may always be.
         """
         if attempt >= limit:
+            if isinstance(outcome, HttpResponse) and outcome.status == 429:
+                self._held_ns = now + self._asked_wait(now, outcome, 0)
             return None
         pause = self.backoff.delay(max(attempt - 1, 0), self.rng)
         if isinstance(outcome, HttpFailure):

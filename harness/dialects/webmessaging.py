@@ -52,6 +52,7 @@ class WebmessagingSession(WebmessagingFiles):
 
     def _begin_life(self, now: int) -> None:
         self._life += 1
+        self._earlier_ns = max(self._earlier_ns, self._server_ns)
         self._forget_conversation()
         self._fresh_chat = self._cleared = False
         self._clears = self.rng.random() < self.settings.clear
@@ -241,10 +242,10 @@ class WebmessagingSession(WebmessagingFiles):
         if read_only and self.phase == "live" and self.state == "chatting" and not self.stopping:
             for _ in range(self.settings.read_only_tries):
                 self._speak(now, now)
-        if self.phase != "live":  # it was found out on resuming
+        if self.phase != "live":  # it was found out on resuming: nothing goes on, and leaving reads what was missed
             self._shown(now, self.render.thaw(now))
             self.phase = "live"
-            self._end_gap(now, ops.OK, "")
+            self._end_gap(now, ops.INFO, FailureCause.SESSION_CLOSED.value)
         self._leave(now)
 
     def _on_cleared(self, now: int, socket: Socket) -> None:

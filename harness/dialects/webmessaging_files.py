@@ -179,7 +179,7 @@ class WebmessagingFiles(WebmessagingTalk):
         self._disarm(f"upload:{op.seq}")
         if why:
             self._note(now, "upload.failed", why)
-        if not op.closed:
+        if not op.closed and op.seq not in self._written:  # one that has left is judged by what becomes of it
             self._fail(now, op, cause)
             self._settled(now, op)
 

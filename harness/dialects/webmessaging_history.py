@@ -14,10 +14,13 @@ from harness.core.marker import read_marker
 class Pager:
     """`query` gives the next page's query, `feed` takes its answer and says whether another page is needed."""
 
-    __slots__ = ("_label", "_left", "_number", "_run", "_since", "_size", "_until_empty", "complete")
+    __slots__ = ("_earlier", "_label", "_left", "_number", "_run", "_since", "_size", "_until_empty", "complete")
 
-    def __init__(self, run: str, label: str, since_ns: int, size: int, max_pages: int, *, until_empty: bool = False) -> None:
-        self._run, self._label, self._since = run, label, since_ns
+    def __init__(
+        self, run: str, label: str, since_ns: int, size: int, max_pages: int, *, until_empty: bool = False, earlier_ns: int = 0
+    ) -> None:
+        """`earlier_ns`: the latest server time that was known before the conversation began; 0: none was."""
+        self._run, self._label, self._since, self._earlier = run, label, since_ns, earlier_ns
         self._size, self._left, self._until_empty = max(size, 1), max_pages, until_empty
         self._number = 1
         self.complete = True
@@ -44,11 +47,14 @@ class Pager:
         return self._number >= page.pages if page.pages else page.size < self._size
 
     def _reached(self, page: Listing) -> bool:
-        """Whether the page's end lies before what is wanted: before the time, or in an earlier conversation of the token."""
+        """Whether the page's end lies before what is wanted: before the time, or in an earlier conversation of the token.
+
+        What an earlier one had still under way when it was given up may be stored in the midst of this one.
+        """
         if page.flawed or not page.rows:
             return False
         last = page.rows[-1]
         marker = read_marker(last.text)
         if marker is not None and marker.run == self._run and marker.label != self._label:
-            return True
+            return 0 < last.server_ns <= self._earlier
         return bool(last.server_ns and last.server_ns < self._since)

@@ -35,6 +35,8 @@ class WebmessagingRest(ReadBackGuest):
         """The session token: whoever has it is the guest."""
         self._token_spent = True
         """The session token must not be used again."""
+        self._earlier_ns = 0
+        """The latest server time that was known of the session token's earlier conversations."""
         self._start_new = False
         """The next session is to begin a new conversation with an old token."""
         self._deployment: Deployment | None = None
@@ -49,6 +51,7 @@ class WebmessagingRest(ReadBackGuest):
         """A page that kept the token goes on with it, anybody else is a new guest on a new page."""
         if not self._token_spent:
             return
+        self._earlier_ns = 0
         self._session = Secret(self._uuid())
         self._token_spent = self._start_new = False
         self._deployment = None

@@ -224,7 +224,8 @@ class WebmessagingTalk(WebmessagingLink):
     def _new_pager(self, since_ns: int) -> Pager:
         settings = self.settings
         size, pages = settings.page_size, settings.max_pages
-        return Pager(self.context.run, self.label, since_ns, size, pages, until_empty=settings.until_empty)
+        earlier_ns = self._earlier_ns
+        return Pager(self.context.run, self.label, since_ns, size, pages, until_empty=settings.until_empty, earlier_ns=earlier_ns)
 
     def _ask_page(self, now: int, sync: Sync) -> None:
         wait = self._history.wait(now)

@@ -66,5 +66,27 @@ class Bins:
                 found.append(Wave(place * self.width_ns, -negative, near, min(bins[one][1] for one in here if one in bins)))
         return found
 
+    def spikes(self, width: int, *, least: int, sigmas: float, around_ns: int) -> list[Wave]:
+        """Spans of `width` bins that stand out from all others of that width around them by more than chance puts there.
+
+        What a share of the guests does in step, while the others spread out.
+        """
+        sums = {place: self._between(place, place + width - 1) for place in self._bins}
+        around = around_ns // self.width_ns
+        found: list[Wave] = []
+        used: set[int] = set()
+        for place, total in sorted(sums.items(), key=lambda one: (-one[1], one[0])):
+            here = range(place, place + width)
+            if total < least or not used.isdisjoint(here):
+                continue
+            used.update(here)
+            places = (*range(place - around, place - width + 1), *range(place + width, place + around + 1))
+            rival = max((sums.get(one, 0) for one in places), default=0)
+            if total > rival + sigmas * (rival + 1) ** 0.5:
+                near = self._between(place - around, place + around)
+                first = min(self._bins[one][1] for one in here if one in self._bins)
+                found.append(Wave(place * self.width_ns, total, near, first))
+        return found
+
     def _between(self, low: int, high: int) -> int:
         return sum(self._bins[place][0] for place in range(low, high + 1) if place in self._bins)

@@ -105,14 +105,13 @@ class Zombie(Detector):
         tally = Tally()
         tally.add(silences.noticed)
         tally.add(silences.unnoticed)
-        return self.found(
-            tally,
-            {
-                "noticed_by_keep_alive": silences.noticed.count,
-                "not_noticed": silences.unnoticed.count,
-                "longest_deaf_s": silences.deaf_for.high / SECOND if silences.unnoticed else 0.0,
-            },
-        )
+        evidence: dict[str, int | float] = {
+            "noticed_by_keep_alive": silences.noticed.count,
+            "not_noticed": silences.unnoticed.count,
+        }
+        if silences.unnoticed:
+            evidence["longest_deaf_s"] = silences.deaf_for.high / SECOND
+        return self.found(tally, evidence)
 
 
 class IdleCut(Detector):

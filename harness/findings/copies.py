@@ -43,7 +43,7 @@ class Talk:
     def __init__(self) -> None:
         self.agent, self.guest = Stream(), Stream()
         self.attempts: dict[int, int] = {}
-        """By number: attempts, where there was more than one."""
+        """By number, where there was more than one attempt: when the second was."""
 
 
 class Copies(Witness):
@@ -70,7 +70,7 @@ class Copies(Witness):
         if isinstance(row, ops.Invoked):
             if row.attempt > 1:
                 self.resends += 1
-                talk.attempts[row.seq] = row.attempt
+                talk.attempts.setdefault(row.seq, row.at_ns)
             return
         self.arrived += 1
         if row.direction == GUEST:
@@ -112,7 +112,7 @@ class Copies(Witness):
         stream.last_ns = row.at_ns
         if row.re and row.direction == AGENT:
             if stream.answers.setdefault(row.re, seq) != seq and row.re in talk.attempts:
-                self.answered_twice.hit(row.at_ns, row.label)
+                self.answered_twice.hit(talk.attempts[row.re], row.label)
             if len(stream.answers) > KEPT:
                 del stream.answers[next(iter(stream.answers))]
 
@@ -131,7 +131,10 @@ class Copies(Witness):
         if mid not in stored:
             stored[mid] = (row.at_ns, (row.epoch,) if pushed else ())
             resent = row.direction == GUEST and row.seq in talk.attempts
-            (self.resent if resent else self.stored).hit(row.at_ns, row.label)
+            if resent:
+                self.resent.hit(talk.attempts[row.seq], row.label)  # what is to be shown is the sending, not when it came out
+            else:
+                self.stored.hit(row.at_ns, row.label)
         elif pushed and row.epoch in epochs:
             self.same.hit(row.at_ns, row.label)
         elif pushed:
@@ -154,13 +157,13 @@ class Copies(Witness):
     def evidence(self) -> dict[str, int | float]:
         """What both findings on duplicates show."""
         return {
-            "same_connection": self.same.count,
-            "after_reconnect": self.cross.count,
+            "pushed_again_on_the_same_connection": self.same.count,
+            "pushed_again_after_a_reconnect": self.cross.count,
             "stored_twice_unasked": self.stored.count,
             "stored_twice_after_resend": self.resent.count,
             "answered_twice_after_resend": self.answered_twice.count,
-            "resends": self.resends,
-            "copies": self.arrived,
+            "messages_sent_again": self.resends,
+            "copies_read": self.arrived,
         }
 
 
@@ -192,9 +195,10 @@ class DuplicatesByResend(Detector):
     title = "Messages that were sent again are there twice"
     severity: Severity = "high"
     cause = (
-        "The client repeats what was not confirmed in time without looking whether the server has it, and the server stores both."
+        "The client repeats what was not confirmed in time, unchecked or while the first copy was still under way, and the server "
+        "stores both."
     )
-    advice = "After a reconnect ask the listing before sending again; keep the message id the same."
+    advice = "After a reconnect ask the listing before sending again, keep the message id the same, and let the server drop copies."
     source = "seed 002, edge case 2"
 
     def __init__(self, copies: Copies) -> None:
@@ -232,7 +236,7 @@ class OutOfOrder(Detector):
             "own_messages": copies.reordered_guest.count,
             "furthest_places": copies.furthest,
             "late_by_their_resend": copies.late_by_resend,
-            "copies": copies.arrived,
+            "copies_read": copies.arrived,
         }
         return self.found(tally, evidence)
 

@@ -133,7 +133,9 @@ class Detector(Witness, ABC):
             certainty,
         )
 
-    def found_waves(self, waves: Sequence[Wave], evidence: Mapping[str, int | float] | None = None) -> Finding | None:
+    def found_waves(
+        self, waves: Sequence[Wave], evidence: Mapping[str, int | float] | None = None, *, certainty: str = ""
+    ) -> Finding | None:
         """The finding of what many guests did at once; None without any wave. Guests are those of the fullest."""
         if not waves:
             return None
@@ -142,7 +144,7 @@ class Detector(Witness, ABC):
         for wave in waves:
             tally.hit(*wave.first)
         shown = {"waves": len(waves), "most_at_once": fullest.number, "share_of_those_around": fullest.number / fullest.near}
-        found = self.found(tally, {**shown, **(evidence or {})})
+        found = self.found(tally, {**shown, **(evidence or {})}, certainty=certainty)
         if found is not None:
             found.guests = fullest.number
         return found

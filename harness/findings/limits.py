@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from harness.core import ops
 from harness.errors import FailureCause
 from harness.findings.detector import SECOND, Detector, Extent, Tally, Witness, slot_of
@@ -14,9 +16,18 @@ ENDPOINTS = 50
 SHOWN = 6
 MANY = 2
 """Guests at least who were refused before they had ever been let through: none of them can have spent a limit of its own."""
+FLOOD = 2
+"""Frames without a message that were refused between two messages: one announces a message, more are a flood."""
 OTHER = "other"
 _TOLD = -1
 _LIMITED = FailureCause.RATE_LIMITED.value
+
+
+class _Frame(NamedTuple):
+    at_ns: int
+    label: str
+    spoken: int
+    """Attempts of messages before it."""
 
 
 class Refusals(Witness):
@@ -42,15 +53,21 @@ class Refusals(Witness):
         "auth",
     )
     notes = ("typing.limited", "resend.refused")
-    rows = (ops.Refused, ops.Closed)
+    rows = (ops.Refused, ops.Closed, ops.Invoked)
 
     def __init__(self) -> None:
         self._until: dict[str, dict[str, list[tuple[int, int]]]] = {}
         """By guest and endpoint: the last two waits that were asked for. A refusal is written down before the sample of the
         request that met it, so the wait that this request should have kept is the one before."""
-        self._frames: dict[str, tuple[int, str]] = {}
+        self._frames: dict[str, _Frame] = {}
         """By guest: a refused frame of which it is not known yet whether it was a message."""
+        self._spoken: dict[str, int] = {}
+        """By guest: the messages it has attempted."""
+        self._bare: dict[str, list[_Frame]] = {}
+        """By guest: refused frames that were none, since it spoke last."""
         self.typing = Tally()
+        self.single = 0
+        """Refused frames without a message of which there was one for each message: no flood, whoever refuses them."""
         self.named = 0
         self._asked: dict[str, dict[str, int]] = {}
         self.refused, self.ignored = Tally(), Tally()
@@ -62,9 +79,12 @@ class Refusals(Witness):
         self.innocent = 0
         """First refusals of guests who had not got through once."""
 
-    def take(self, row: ops.Sample | ops.Refused | ops.Closed | ops.Noted) -> None:
+    def take(self, row: ops.Sample | ops.Refused | ops.Closed | ops.Noted | ops.Invoked) -> None:
         """Take one row."""
         slot = slot_of(row.label)
+        if isinstance(row, ops.Invoked):
+            self._spoken[slot] = self._spoken.get(slot, 0) + 1
+            return
         if isinstance(row, ops.Refused):
             self._refused(slot, row)
             return
@@ -93,7 +113,7 @@ class Refusals(Witness):
         endpoint = row.endpoint.partition("#")[0]
         frame = endpoint.startswith("WS ")
         if frame:
-            self._frame(slot, (row.at_ns, row.label))
+            self._frame(slot, _Frame(row.at_ns, row.label, self._spoken.get(slot, 0)))
         name = endpoint if endpoint in self.by_endpoint or len(self.by_endpoint) < ENDPOINTS else OTHER
         self.by_endpoint[name] = self.by_endpoint.get(name, 0) + 1
         key = "" if frame else endpoint
@@ -109,24 +129,38 @@ class Refusals(Witness):
         until = self._until.setdefault(slot, {})
         until[key] = [*until.get(key, ())[-1:], (row.at_ns, row.at_ns + round(KEPT * row.retry_after_ns))]
 
-    def _frame(self, slot: str, now: tuple[int, str] | None) -> None:
+    def _frame(self, slot: str, now: _Frame | None) -> None:
         """Another frame was refused, or none follows: the one before was no message."""
         before = self._frames.pop(slot, None)
+        bare = self._bare.get(slot, [])
+        if bare and (before is None or before.spoken != bare[0].spoken):
+            self._judge(bare)
+            bare = []
         if before is not None:
-            self.typing.hit(*before)
+            bare = self._bare[slot] = [*bare, before]
         if now is not None:
             self._frames[slot] = now
+        elif bare:
+            self._judge(bare)
+            self._bare.pop(slot, None)
+
+    def _judge(self, bare: list[_Frame]) -> None:
+        if len(bare) < FLOOD:
+            self.single += len(bare)
+            return
+        for one in bare:
+            self.typing.hit(one.at_ns, one.label)
 
     def settle(self) -> None:
         """The journal is at its end."""
-        for slot in list(self._frames):
+        for slot in [*self._frames, *(one for one in self._bare if one not in self._frames)]:
             self._frame(slot, None)
 
     def over(self, slot: str) -> None:
         """Forget the guest."""
         self._frame(slot, None)
-        self._until.pop(slot, None)
-        self._asked.pop(slot, None)
+        for kept in (self._until, self._asked, self._spoken, self._bare):
+            kept.pop(slot, None)
 
     def evidence(self) -> dict[str, int | float]:
         """What both findings show."""
@@ -188,7 +222,7 @@ class RetryAfterIgnored(Detector):
 
 
 class TypingFlood(Detector):
-    """Frames were refused that carried no message."""
+    """Several frames that carried no message were refused between two messages."""
 
     id = "typing-flood"
     title = "Typing indicators were refused as too many"
@@ -205,7 +239,11 @@ class TypingFlood(Detector):
         refusals = self._refusals
         refusals.settle()
         doubt = "" if refusals.named else "The server did not name the frame: read receipts and typing indicators look alike."
-        evidence = {"frames_without_message_refused": refusals.typing.count, "named_by_the_server": refusals.named}
+        evidence = {
+            "frames_without_message_refused": refusals.typing.count,
+            "refused_one_for_each_message": refusals.single,
+            "named_by_the_server": refusals.named,
+        }
         return self.found(refusals.typing, evidence, certainty=doubt)
 
 

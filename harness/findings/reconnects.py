@@ -8,13 +8,18 @@ from harness.findings.bins import Bins
 from harness.findings.detector import MS, SECOND, Detector, Extent, Tally, Witness, slot_of
 from harness.findings.model import Finding, Severity
 
-WAVE_BIN_NS = 100 * MS
-WAVE_BINS = 3
+WAVE_BIN_NS = 25 * MS
+WAVE_BINS = 12
 WAVE_GUESTS = 8
 """Fewer may fall together by chance."""
 WAVE_SHARE = 0.8
 """Of the reconnects around: a jitter of 1 s puts a third into most spans of 300 ms and hardly ever two thirds; none puts all."""
 WAVE_AROUND_NS = 3 * SECOND
+SPIKE_BINS = 4
+SPIKE_AROUND_NS = SECOND
+SPIKE_SIGMAS = 4.0
+"""By so many standard deviations of chance 100 ms must stand out from any others near them: some in step among many who are not."""
+IN_PART = "Others around them were spread out: a share of the guests is in step, one version of the widget for instance."
 
 
 class ReconnectStorm(Detector):
@@ -43,8 +48,9 @@ class ReconnectStorm(Detector):
             return
         lost = self._lost.pop(slot, 0)
         if lost:
-            self._bins.add(row.start_ns, row.label)
-            self._delays.add(row.start_ns - lost)
+            meant = row.intended_ns or row.start_ns  # a generator that was held up must not look like guests in step
+            self._bins.add(meant, row.label)
+            self._delays.add(meant - lost)
 
     def over(self, slot: str) -> None:
         """Forget the guest."""
@@ -53,8 +59,9 @@ class ReconnectStorm(Detector):
     def finish(self) -> Finding | None:
         """What was seen."""
         waves = self._bins.waves(WAVE_BINS, least=WAVE_GUESTS, share=WAVE_SHARE, around_ns=WAVE_AROUND_NS)
+        spikes = self._bins.spikes(SPIKE_BINS, least=WAVE_GUESTS, sigmas=SPIKE_SIGMAS, around_ns=SPIKE_AROUND_NS)
         delays = {"shortest_delay_s": self._delays.low / SECOND, "longest_delay_s": self._delays.high / SECOND}
-        return self.found_waves(waves, delays)
+        return self.found_waves(waves, delays) or self.found_waves(spikes, delays, certainty=IN_PART)
 
 
 class _Visit:
@@ -143,6 +150,50 @@ class ReconnectLoop(Detector):
         return self.found(self._tally, {"sockets_closed_at_once": self._tally.count})
 
 
+class NoBackoff(Detector):
+    """Socket after socket that cannot be opened, and no growing pause between."""
+
+    id = "reconnect-without-back-off"
+    title = "Guests tried to reconnect at once, again and again"
+    severity: Severity = "high"
+    cause = "The pause between tries does not grow, so those who are down ask the harder the longer the gateway is."
+    advice = "Double the pause with each failed try (1, 2, 4 … 30 s), add a random second; begin anew only after a success."
+    source = "seed 002, section 4"
+    samples = ("connect",)
+    PAUSE_NS = 500 * MS
+    """A shorter one is the first of a back-off, or there is none. An interval that stays the same and is longer storms nobody."""
+    TIMES = 5
+    """Such pauses in a row: a back-off that doubles is out of them by the third, even from 100 ms on."""
+
+    def __init__(self) -> None:
+        self._tries: dict[str, tuple[int, int]] = {}
+        """By guest: when its latest try failed, and how many in a row came so soon after the one before."""
+        self._tally = Tally()
+        self._pauses = Extent()
+
+    def take(self, row: ops.Sample) -> None:
+        """Take one row."""
+        slot = slot_of(row.label)
+        failed_ns, times = self._tries.pop(slot, (0, 0))
+        if row.outcome == ops.OK or row.cause == FailureCause.INTERRUPTED.value:
+            return
+        pause = row.start_ns - failed_ns
+        times = times + 1 if failed_ns and pause < self.PAUSE_NS else 0
+        self._tries[slot] = (row.at_ns, times)
+        if times >= self.TIMES:
+            self._pauses.add(pause)
+            self._tally.hit(row.at_ns, row.label, times if times == self.TIMES else 1)
+
+    def over(self, slot: str) -> None:
+        """Forget the guest."""
+        self._tries.pop(slot, None)
+
+    def finish(self) -> Finding | None:
+        """What was seen."""
+        pauses = {"shortest_pause_s": self._pauses.low / SECOND, "longest_pause_s": self._pauses.high / SECOND}
+        return self.found(self._tally, {"tries_too_soon": self._tally.count, **pauses})
+
+
 class Breaker(Detector):
     """The circuit breaker opened."""
 
@@ -175,4 +226,4 @@ class Breaker(Detector):
 
 def watchers() -> list[Witness]:
     """The family."""
-    return [ReconnectStorm(), ReconnectAfterEnd(), ReconnectLoop(), Breaker()]
+    return [ReconnectStorm(), ReconnectAfterEnd(), ReconnectLoop(), NoBackoff(), Breaker()]

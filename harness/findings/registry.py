@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from harness.findings import (
+    answers,
     attachments,
     clock,
     connection,
@@ -35,6 +36,7 @@ def watchers() -> list[Witness]:
         *reconnects.watchers(),
         *limits.watchers(),
         *sending.watchers(),
+        *answers.watchers(),
         *clock.watchers(),
         *named.watchers(),
     ]

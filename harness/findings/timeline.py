@@ -18,13 +18,30 @@ _SILENT = frozenset({"event.lag", "session"})
 _MS = 1_000_000
 
 
+class _Line:
+    __slots__ = ("more", "row")
+
+    def __init__(self, row: ops.Row) -> None:
+        self.row = row
+        self.more = 0
+        """Further messages that the same answer brought."""
+
+
 class _Place:
     __slots__ = ("after", "at_ns", "before", "finding")
 
     def __init__(self, finding: Finding, at_ns: int) -> None:
         self.finding, self.at_ns = finding, at_ns
-        self.before: deque[ops.Row] = deque(maxlen=_BEFORE)
-        self.after: list[ops.Row] = []
+        self.before: deque[_Line] = deque(maxlen=_BEFORE)
+        self.after: list[_Line] = []
+
+    def take(self, row: ops.Row) -> None:
+        """Take one row of its guest."""
+        lines = self.before if row.at_ns <= self.at_ns else self.after
+        if lines and _is_listed(row) and _is_listed(lines[-1].row) and lines[-1].row.at_ns == row.at_ns:
+            lines[-1].more += 1
+        elif row.at_ns <= self.at_ns or len(self.after) < _AFTER:
+            lines.append(_Line(row))
 
 
 class Timelines:
@@ -42,18 +59,20 @@ class Timelines:
         if places is None or not words(row):
             return
         for place in places:
-            if row.at_ns <= place.at_ns:
-                place.before.append(row)
-            elif len(place.after) < _AFTER:
-                place.after.append(row)
+            place.take(row)
 
     def tell(self, begin_ns: int) -> None:
         """Write the timelines into the findings."""
         for places in self._places.values():
             for place in places:
                 told = place.finding.example.timeline
-                for row in [*place.before, *place.after]:
-                    told.append(Moment(round((row.at_ns - begin_ns) / _MS, 3), words(row)))
+                for line in [*place.before, *place.after]:
+                    more = f", and {line.more} more" if line.more else ""
+                    told.append(Moment(round((line.row.at_ns - begin_ns) / _MS, 3), words(line.row) + more))
+
+
+def _is_listed(row: ops.Row) -> bool:
+    return isinstance(row, ops.Arrived) and row.channel == ops.RESYNC
 
 
 def words(row: ops.Row) -> str:

@@ -26,14 +26,16 @@ any order, gives the run. Keys are parts joined with `|`, taken from closed sets
 | `connections|ended`, `connections|ready` | sockets at their end: all, and those that had been ready |
 | `connections.ended|BEGUN|CODE` | how they ended |
 | `disconnects|server`, `disconnects|contested` | ready sockets whose end the guest did not begin, or where that is open |
+| `guests.arrived` | guests who came |
 | `noted|WHAT`, `rows|KIND` | notes by name, rows by tag |
 
 Gauges are *changes* within the interval (sum them up to an instant for the value there): `guests|STATE`,
 `open|messages`, `open|conversations`, `open|gaps` (numbers missing below the highest of a live agent stream).
 
-Histograms are keyed `MEASURE|OUTCOME|service` and `MEASURE|OUTCOME|response`; spans (`poll.hold`, `refresh.gap`,
-`reconnect.gap`) have `MEASURE|OUTCOME|span` alone; with a known loop bracket also `MEASURE|ok|service_low` and
-`MEASURE|ok|response_low` (the least each can have been). `send_delay|message|delay` judges the generator,
+Histograms are keyed `MEASURE|OUTCOME|service`, `MEASURE|OUTCOME|response` and `MEASURE|OUTCOME|delay` (send delay); spans
+(`poll.hold`, `refresh.gap`, `reconnect.gap`, `session`) have `MEASURE|OUTCOME|span` alone; with a known
+loop bracket all but those also have `MEASURE|ok|service_low` and `MEASURE|ok|response_low` (the least each can have been).
+ `send_delay|message|delay` judges the generator,
 `send_delay|request|delay` holds connection set-up and queueing too and is information. `reorder.late|D|time`. All these
 are in microseconds. `reorder.extent|D|positions` is in positions. `health|NAME` come from the shell, not from rows.
 `lag|SOURCE|cells` holds first pushes of agents' messages, read minus stamp, in even cells of 50 µs and not in buckets, since

@@ -23,7 +23,6 @@ from harness.metrics.numbers import Numbers
 
 OK, INFO, FAIL = "ok", "info", "fail"
 OUTCOMES = (OK, INFO, FAIL)
-_CODE = {OK: 0, INFO: 1, FAIL: 2}
 _KEEP = 1024
 """Below so many messages forgetting is not worth a look."""
 
@@ -32,6 +31,7 @@ _KEEP = 1024
 _SENT, _BITS, _PLACE, _SIZE, _NAME, _EPOCH, _COPIES = range(7)
 _SEEN, _IN_TIME, _WITHIN_HALF, _WITHIN_DOUBLE, _PUSHED, _RESENT, _SEVERAL = 1, 2, 4, 8, 16, 32, 64
 _CODE = {OK: 0, INFO: 128, FAIL: 256}
+_LEFT_OUT = 512
 _TIMELY = _SEEN | _IN_TIME | _WITHIN_DOUBLE
 _SOON = _TIMELY | _WITHIN_HALF
 _PLAIN = _SOON | _PUSHED
@@ -70,6 +70,8 @@ class Fates(msgspec.Struct):
     """Messages of which any copy came, late ones too."""
     seen_ok: int = 0
     """Acknowledged ones among them."""
+    left_out: int = 0
+    """Sent too shortly before nobody listened any more: in none of the figures above but those of copies."""
 
 
 class Classifier:
@@ -170,6 +172,12 @@ class Classifier:
         self._plain += count
         self._first_pushes += count
 
+    def leave_out(self, seq: int) -> bool:
+        """The message was sent too late to be judged. Its copies still count as copies; whether any came in time is the answer."""
+        message = self._messages[seq]
+        message[_BITS] |= _LEFT_OUT
+        return message[_BITS] & _IN_TIME != 0
+
     def close(self) -> None:
         """Nothing more will come: every message that is left has its fate."""
         for seq, message in self._messages.items():
@@ -177,7 +185,7 @@ class Classifier:
         self._messages = {}
         self._epochs = {}
         fates, plain = self.fates, self._plain
-        fates.sent = self._sent
+        fates.sent = self._sent - fates.left_out
         fates.ok += plain
         fates.copies += plain
         fates.pushed += plain
@@ -244,8 +252,6 @@ class Classifier:
             self._plain += 1
             return
         fates, place = self.fates, message[_PLACE]
-        if bits & _SEEN:
-            fates.seen += 1
         if message[_COPIES]:
             fates.pushed += 1
             fates.copies += message[_COPIES]
@@ -254,6 +260,11 @@ class Classifier:
                 self._epochs.pop(seq, None)
         if bits & _RESENT:
             fates.resent += 1
+        if bits & _LEFT_OUT:
+            fates.left_out += 1
+            return
+        if bits & _SEEN:
+            fates.seen += 1
         if bits & _CODE[INFO]:
             fates.info += 1
             if bits & _IN_TIME:

@@ -10,13 +10,19 @@ Names of figures, and how they merge over intervals and workers: `*.max` the gre
 | `loop.blocked` | turns whose work took over 100 ms |
 | `loop.interval_ns.max` | longest time between two returns of the poll |
 | `gc.pauses`, `gc.pause_ns`, `gc.long`, `gc.pause_ns.max` | collector's pauses, those over 20 ms, the longest |
+| `gc.gN.pauses`, `gc.gN.pause_ns`, `gc.gN.pause_ns.max` | the same of the generations 0, 1 and 2, where there were any |
 | `cpu_ns` | CPU time of the process |
 | `runqueue_ns` | time runnable but without a core |
 | `host.ticks`, `host.steal_ticks` | CPU ticks of the machine, and those stolen from it |
 | `pressure.max` | greatest `some avg10` of `/proc/pressure/cpu`, in percent |
-| `open_files.max`, `rss_bytes.max`, `rss_bytes.last` | of the process |
+| `cgroup.periods`, `cgroup.throttled`, `cgroup.throttled_ns` | of the control group: periods, those it was stopped in, how long |
+| `net.listen_drops`, `net.receive_drops` | of the machine: what full queues of listeners and sockets threw away |
+| `open_files.max`, `open_files.limit.max` | descriptors of the process, and how many it may have |
+| `ports.used.max`, `ports.range.max` | TCP sockets of the machine (those in TIME_WAIT too), and local ports that there are |
+| `rss_bytes.max`, `rss_bytes.last` | of the process |
 | `clock.wall_steps`, `clock.wall_step_ns.max` | times that the wall clock was set by over 50 ms, and the farthest |
 | `clock.suspensions`, `clock.suspended_ns` | times that the machine slept (our clock stood still), and how long |
+| `little.NAME.area_ns`, `.spent_ns`, `.aged_ns`, `.done` | by the recorder, for Little's law: see `metrics.little` |
 | others | counted by the shell: `open_files.refused`, `ports.exhausted`, `journal.errors`, `actions.planned`, `actions.started` |
 
 Histograms (microseconds): `health|loop.interval`, `health|gc.pause`.
@@ -25,11 +31,12 @@ Histograms (microseconds): `health|loop.interval`, `health|gc.pause`.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from harness.journal.records import HEALTH, SparseHistogram
 from harness.metrics.histogram import merge_sparse, sparse_of
+from harness.metrics.kernel import parse_cpu_stat, parse_drops, parse_port_range, parse_sockets
 
 BLOCKED_NS = 100_000_000
 LONG_PAUSE_NS = 20_000_000
@@ -141,18 +148,21 @@ class LoopWatch:
 class PauseWatch:
     """Pauses of the garbage collector, from its callbacks."""
 
-    __slots__ = ("_began", "_pauses")
+    __slots__ = ("_began", "_generations", "_pauses")
 
     def __init__(self) -> None:
         self._began = 0
         self._pauses: list[int] = []
+        self._generations: dict[int, list[int]] = {}
 
-    def on_gc(self, phase: str, now: int) -> None:
-        """`start` or `stop` of a collection."""
+    def on_gc(self, phase: str, now: int, generation: int = 0) -> None:
+        """`start` or `stop` of a collection of this generation and those below it."""
         if phase == "start":
             self._began = now
         elif self._began:
-            self._pauses.append(now - self._began)
+            pause = now - self._began
+            self._pauses.append(pause)
+            self._generations.setdefault(generation, []).append(pause)
             self._began = 0
 
     def close(self) -> tuple[dict[str, float], SparseHistogram | None]:
@@ -164,6 +174,10 @@ class PauseWatch:
             "gc.long": sum(pause > LONG_PAUSE_NS for pause in pauses),
             "gc.pause_ns.max": max(pauses, default=0),
         }
+        for generation, some in sorted(self._generations.items()):
+            name = f"gc.g{generation}"
+            found |= {f"{name}.pauses": len(some), f"{name}.pause_ns": sum(some), f"{name}.pause_ns.max": max(some)}
+        self._generations.clear()
         whole = sparse_of(pauses, 1000) if pauses else None
         pauses.clear()
         return found, whole
@@ -183,6 +197,12 @@ class Readings(NamedTuple):
     """Wall clock minus monotonic clock."""
     asleep_ns: int = 0
     """How long the machine has slept since it was booted: CLOCK_BOOTTIME minus CLOCK_MONOTONIC."""
+    cpu_stat: str = ""
+    """Of the control group."""
+    netstat: str = ""
+    sockstat: str = ""
+    port_range: str = ""
+    file_limit: int = 0
 
 
 class Health:
@@ -222,8 +242,11 @@ class Health:
         if pressure is not None:
             found["pressure.max"] = pressure
         found.update(_clock_changes(before, readings))
+        found.update(_kernel(before, readings))
         if readings.open_files:
             found["open_files.max"] = readings.open_files
+        if readings.file_limit:
+            found["open_files.limit.max"] = readings.file_limit
         if readings.rss_bytes:
             found["rss_bytes.max"] = found["rss_bytes.last"] = readings.rss_bytes
         histograms = {"loop.interval": loop_histogram, "gc.pause": pause_histogram}
@@ -243,6 +266,24 @@ def _clock_changes(before: Readings, now: Readings) -> dict[str, float]:
         "clock.suspensions": int(slept > STEP_NS),
         "clock.suspended_ns": slept if slept > STEP_NS else 0,
     }
+
+
+def _kernel(before: Readings, now: Readings) -> dict[str, float]:
+    """What control group and network counted meanwhile; nothing of what the system does not tell."""
+    found: dict[str, float] = {}
+    group, group_before = parse_cpu_stat(now.cpu_stat), parse_cpu_stat(before.cpu_stat)
+    if group is not None and group_before is not None:
+        found["cgroup.periods"] = group.periods - group_before.periods
+        found["cgroup.throttled"] = group.throttled - group_before.throttled
+        found["cgroup.throttled_ns"] = group.throttled_ns - group_before.throttled_ns
+    drops, drops_before = parse_drops(now.netstat), parse_drops(before.netstat)
+    if drops is not None and drops_before is not None:
+        found["net.listen_drops"] = drops.listen - drops_before.listen
+        found["net.receive_drops"] = drops.receive - drops_before.receive
+    used, ports = parse_sockets(now.sockstat), parse_port_range(now.port_range)
+    if used is not None and ports:
+        found["ports.used.max"], found["ports.range.max"] = used, ports
+    return found
 
 
 def merge_health(into: dict[str, float], more: Mapping[str, float]) -> None:
@@ -271,6 +312,12 @@ class Shares(NamedTuple):
     """Of the machine's ticks."""
     started: float | None
     """Actions started out of those planned."""
+    throttled: float | None = None
+    """Periods in which the control group was stopped; 0 where it has no quota."""
+    files: float | None = None
+    """Descriptors in use out of those that there may be."""
+    ports: float | None = None
+    """TCP sockets of the machine out of its local ports: more than all that one address and port can be reached from."""
 
 
 def shares(health: Mapping[str, float]) -> Shares:
@@ -286,4 +333,18 @@ def shares(health: Mapping[str, float]) -> Shares:
         share("gc.pause_ns", "wall_ns"),
         share("host.steal_ticks", "host.ticks"),
         share("actions.started", "actions.planned"),
+        0.0 if health.get("cgroup.periods") == 0 else share("cgroup.throttled", "cgroup.periods"),
+        share("open_files.max", "open_files.limit.max"),
+        share("ports.used.max", "ports.range.max"),
     )
+
+
+def worst(several: Iterable[Mapping[str, float]]) -> Shares:
+    """The gravest share of each kind: a worker, or a stretch of time, must not hide behind the mean of all."""
+    found = [shares(one) for one in several]
+
+    def gravest(name: str) -> float | None:
+        known = [value for one in found if (value := getattr(one, name)) is not None]
+        return (min if name == "started" else max)(known, default=None)
+
+    return Shares(*map(gravest, Shares._fields))

@@ -149,6 +149,11 @@ class Histogram:
         index = int(np.searchsorted(np.cumsum(self.counts), rank))
         return highest_of(index, self.digits) if p else lowest_of(index, self.digits)
 
+    def least(self, share: Fraction) -> int | None:
+        """As `percentile`, but the lower end of its bucket: what the sample of that rank cannot be below."""
+        value = self.percentile(share)
+        return None if value is None else lowest_of(index_of(value, self.digits), self.digits)
+
     def at_or_below(self, value: int) -> int:
         """How many samples lie in the buckets up to that of a value: none is missed, those of the same bucket are in."""
         return int(self.counts[: index_of(max(min(value, HIGHEST), 0), self.digits) + 1].sum())

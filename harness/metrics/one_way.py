@@ -8,6 +8,10 @@ and `high`, and the truth lies for certain between the outer two. No figure is g
 * where θ is not bounded at both sides (`one-sided`), or too loosely (`too wide`): by more than 20 % of the median delay, and 5 ms.
   Differences within the run are sound all the same: `spread`, how much longer each took than the quickest of its interval.
 
+Each source stands for itself: a clock that cannot be resolved takes no figure from the messages that another one stamped. The
+pooled figures are those of the sources that can be resolved; where a rule is judged (`bounds`), the messages of all others took
+between nothing and for ever.
+
 A message of an interval whose offset is not known (this machine was suspended, say) took between nothing and for ever.
 """
 
@@ -60,6 +64,8 @@ class SourceClock(msgspec.Struct):
     """Messages stamped in the future, whatever the offset within its bounds."""
     median_ns: int | None
     """Median delay by the middle."""
+    histograms: dict[str, Histogram] = {}
+    """By `KINDS`; those that may be given."""
 
     @property
     def limit_ns(self) -> int:
@@ -72,11 +78,18 @@ class OneWay(msgspec.Struct):
 
     sources: list[SourceClock]
     state: State
-    """`ok`, the gravest state of a source that stamps messages, or `none` where no message bore a stamp."""
+    """`ok` if there is a source with figures, else the gravest of those that stamp messages, or `none` where none does."""
     why: str
-    """Why there are no figures; empty where there are, or where nothing was measured."""
+    """Why there are no figures, or not of every source; empty where there are of all, or where nothing was measured."""
     histograms: dict[str, Histogram]
-    """By `KINDS`; those that may be given."""
+    """By `KINDS`; those that may be given, of the sources that have them."""
+    bounds: dict[str, Histogram]
+    """`low` and `high` of all stamped messages: those of a source without figures took between nothing and for ever."""
+
+    @property
+    def without(self) -> int:
+        """Stamped messages of sources that have no figures."""
+        return sum(one.messages for one in self.sources if one.state != OK)
 
     @property
     def faults(self) -> int:
@@ -105,18 +118,29 @@ class OneWayFold:
     def finish(self) -> OneWay:
         """What it comes to."""
         sources = []
-        pooled = {kind: Histogram() for kind in KINDS}
+        pooled: dict[str, Histogram] = {}
+        bounds = {kind: Histogram() for kind in ("low", "high")}
         for source in sorted(self._books):
             found, histograms = self._source(source)
             sources.append(found)
-            for kind, histogram in histograms.items():
-                pooled[kind].merge(histogram)
+            kinds = KINDS if found.state == OK else () if found.state == UNRESOLVABLE else ("spread",)
+            if not found.messages:
+                continue
+            found.histograms = {kind: histograms[kind] for kind in kinds}
+            for kind in kinds:
+                pooled.setdefault(kind, Histogram()).merge(histograms[kind])
+            if found.state == OK:
+                for kind, bound in bounds.items():
+                    bound.merge(histograms[kind])
+            else:
+                bounds["low"].record(0, found.messages)
+                bounds["high"].record(HIGHEST + 1, found.messages)
         stamping = [one for one in sources if one.messages]
         if not stamping:
-            return OneWay(sources, NONE, "", {})
+            return OneWay(sources, NONE, "", {}, {})
         worst = max(stamping, key=lambda one: (_GRAVITY.index(one.state), one.source))
-        kinds = KINDS if worst.state == OK else () if worst.state == UNRESOLVABLE else ("spread",)
-        return OneWay(sources, worst.state, _why(worst), {kind: pooled[kind] for kind in kinds})
+        state = OK if any(one.state == OK for one in stamping) else worst.state
+        return OneWay(sources, state, _why(worst), {kind: pooled[kind] for kind in KINDS if kind in pooled}, bounds)
 
     def _source(self, source: str) -> tuple[SourceClock, dict[str, Histogram]]:
         book = self._books[source]

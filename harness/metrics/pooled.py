@@ -161,7 +161,7 @@ class Pooled:
             self._event(name, "push_missed", fates.push_missed, fates.ok)
             self._event(name, "lost", fates.lost, fates.ok)
         faults = sum(classes.get(kind, 0) for kind in (SAME_CONNECTION, CROSS_CONNECTION, RESEND))
-        self._event(name, "duplicated", faults, fates.sent)
+        self._event(name, "duplicated", faults, fates.sent + fates.left_out)
 
     def merge(self, other: Pooled) -> None:
         """Add what another one took."""

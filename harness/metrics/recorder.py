@@ -7,6 +7,8 @@ What is kept of rows (`rows`): `all`; `anomalies`, that is every row that is not
 conversation from its first such row on; `none`. Past `max_bytes` of journal, `all` falls to `anomalies`, past twice that to
 `none`; interval records are always written. Each interval says what was in force and how many rows were not kept.
 
+For Little's law (`metrics.little`) each interval's health says how many guests and messages were under way, and for how long.
+
 Memory: lists of one interval's values; per conversation the state of its two streams, until `linger_ns` after its end (copies
 may still come over a socket that is being closed); per guest slot one small entry. Names that a server has a say in are capped.
 """
@@ -39,6 +41,7 @@ from harness.journal.records import (
 from harness.metrics.clock import Tally, cells_of
 from harness.metrics.duplicates import FIRST_PUSH, FIRST_RESYNC, OVERLAP
 from harness.metrics.histogram import sparse_of
+from harness.metrics.little import GUESTS, MESSAGES, REPLIES, Stock
 from harness.metrics.reorder import Jump
 from harness.metrics.streams import StreamStats
 
@@ -46,8 +49,10 @@ CHUNK_BYTES = 256 * 1024
 LINGER_NS = 30_000_000_000
 LOSS_WAIT_NS = 60_000_000_000
 MAX_JOURNAL = 2 << 30
-BOUNDED = frozenset({"reply", "ack", "echo"})
+BOUNDED = frozenset(ops.MEASURES) - SPANS
 """Measures whose samples get a lower bound from the loop watcher's bracket."""
+_HERE = frozenset({"chatting", "reconnecting", "rest_only"})
+"""States in which a guest thinks, speaks and waits for answers."""
 
 _REQUESTS = frozenset({"token", "guest", "connect", "upload", "resync", "lookup", "leave"})
 _LOSSES = ("lost.definite", "lost.unread", "undetermined", "unlisted", "unproven")
@@ -60,10 +65,14 @@ every note.
 """
 
 
+_Series = tuple[Callable[[int], None], Callable[[int], None], Callable[[int], None]]
+"""Where service, response and send delay of a measure's samples of one outcome go."""
+
+
 class _Label:
     """Books of one conversation."""
 
-    __slots__ = ("agent", "complete", "ended_at", "guest", "label", "listing", "marked")
+    __slots__ = ("agent", "asked", "complete", "ended_at", "guest", "label", "listing", "marked", "open")
 
     def __init__(self, label: str) -> None:
         self.label = label
@@ -73,6 +82,10 @@ class _Label:
         self.complete = False
         self.listing = True
         self.marked = False
+        self.open: dict[int, int] = {}
+        """Messages without an outcome by seq: when they were first invoked."""
+        self.asked: dict[int, int] = {}
+        """The same of those that may still be answered."""
 
 
 class Recorder:
@@ -115,7 +128,7 @@ class Recorder:
         """Slot -> newest conversation, newest whose books are closed."""
         self._ending: deque[tuple[int, str]] = deque()
         self._names: dict[str, dict[str, str]] = {}
-        self._series: dict[tuple[str, str], tuple[Callable[[int], None], Callable[[int], None]]] = {}
+        self._series: dict[tuple[str, str], _Series] = {}
         self._lists: dict[str, list[int]] = {}
         self._clocks: dict[str, tuple[Tally, list[int]]] = {}
         """By source: its evidence, and how late each agent's message came by its stamp, both clocks as they are."""
@@ -125,6 +138,8 @@ class Recorder:
             measure: (self._list(f"{measure}|ok|service_low").append, self._list(f"{measure}|ok|response_low").append)
             for measure in BOUNDED
         }
+        self._stocks = {name: Stock(ages=name != GUESTS) for name in (GUESTS, MESSAGES, REPLIES)}
+        self._in_flight, self._awaited = self._stocks[MESSAGES], self._stocks[REPLIES]
         self._begin()
         self._take: dict[type, Callable[..., bool]] = {
             ops.Sample: self._sample,
@@ -202,19 +217,23 @@ class Recorder:
         series = self._series.get((measure, outcome))
         if series is None:
             series = self._new_series(measure, outcome)
+        free, intended = row.free_ns, row.intended_ns
+        delay = start - (free if free > intended else intended)
         series[0](end - start)
-        series[1](end - row.intended_ns)
+        series[1](end - intended)
+        series[2](delay)
         if row.endpoint:
             self._counts["requests", self._endpoint(row.endpoint), outcome] += 1
         ok = outcome == "ok"
         if not ok:
             self._counts["failed", measure, outcome, self._name("cause", row.cause)] += 1
-        free, intended = row.free_ns, row.intended_ns
         if measure == "reply" or (outcome == "fail" and measure in ("ack", "echo")):
             if start != end:  # else it was never sent
-                self._delay_message(start - (free if free > intended else intended))
+                self._delay_message(delay)
+            if measure == "reply":
+                self._answered(row)
         elif measure in _REQUESTS:
-            self._delay_request(start - (free if free > intended else intended))
+            self._delay_request(delay)
         if ok and measure in BOUNDED:
             if not row.earliest_ns:
                 row.earliest_ns = self.poll_return_ns
@@ -225,12 +244,24 @@ class Recorder:
                 lows[1](service + max(0, free - intended))
         return ok
 
-    def _new_series(self, measure: str, outcome: str) -> tuple[Callable[[int], None], Callable[[int], None]]:
-        series: tuple[Callable[[int], None], Callable[[int], None]]
+    def _answered(self, row: ops.Sample) -> None:
+        """A message is not waited for any more, answered or not."""
+        self._stocks[GUESTS].took(row.end_ns - row.intended_ns)
+        books = self._labels.get(row.label)
+        began = books.asked.pop(int(row.ref), None) if books is not None and row.ref.isdecimal() else None
+        if began is not None:
+            stock = self._stocks[REPLIES]
+            stock.leave(row.end_ns, began)
+            stock.took(row.end_ns - min(began, row.start_ns))  # sent before it was invoked: some clock is wrong
+
+    def _new_series(self, measure: str, outcome: str) -> _Series:
         if measure in SPANS:
-            series = (self._list(f"{measure}|{outcome}|span").append, _nothing)
+            series: _Series = (self._list(f"{measure}|{outcome}|span").append, _nothing, _nothing)
         else:
-            series = (self._list(f"{measure}|{outcome}|service").append, self._list(f"{measure}|{outcome}|response").append)
+            service, response, delay = (
+                self._list(f"{measure}|{outcome}|{kind}").append for kind in ("service", "response", "delay")
+            )
+            series = (service, response, delay)
         self._series[measure, outcome] = series
         return series
 
@@ -248,6 +279,11 @@ class Recorder:
             self._gauges["open|messages"] += 1
         if books is not None:
             books.guest.invoke(row.seq, row.at_ns)
+            seq = row.seq
+            if row.attempt == 1 and seq not in books.open and seq not in books.asked:
+                at = books.open[seq] = books.asked[seq] = row.at_ns
+                self._in_flight.enter(at)
+                self._awaited.enter(at)
         return row.attempt == 1
 
     def _closed(self, row: ops.Closed) -> bool:
@@ -262,6 +298,14 @@ class Recorder:
         books = self._labels.get(row.label)
         if books is not None:
             books.guest.close(row.seq, outcome)
+            began = books.open.pop(row.seq, None)
+            if began is not None:
+                self._stocks[MESSAGES].leave(row.at_ns, began)
+                self._stocks[MESSAGES].took(row.at_ns - min(began, row.sent_ns or began))
+            if outcome == "fail" and row.seq in books.asked:  # nobody waits for an answer to what was not taken
+                began = books.asked.pop(row.seq)
+                self._stocks[REPLIES].leave(row.at_ns, began)
+                self._stocks[REPLIES].took(row.at_ns - began)
             if books.guest.oddity:
                 self._odd(books.guest.oddity, row.at_ns, row.label, row.seq)
         return ok
@@ -358,7 +402,12 @@ class Recorder:
     def _state(self, row: ops.State) -> bool:
         if row.before:
             self._gauges["guests|" + row.before] -= 1
+        else:
+            self._counts["guests.arrived",] += 1
         self._gauges["guests|" + row.after] += 1
+        here = row.after in _HERE
+        if here != (row.before in _HERE):
+            (self._stocks[GUESTS].enter if here else self._stocks[GUESTS].leave)(row.at_ns)
         slot, _, number = row.label.partition("-")
         if number.isdecimal():
             self._advance(slot, int(number), row.at_ns)
@@ -418,6 +467,9 @@ class Recorder:
         self._slots[slot] = (newest, max(closed, int(text)))
         if not books.ended_at:
             self._gauges["open|conversations"] -= 1
+        for kept, name in ((books.open, MESSAGES), (books.asked, REPLIES)):
+            for began in kept.values():  # they were under way to the end and never took any time: that is what the law shows
+                self._stocks[name].leave(at, began)
         counts = self._counts
         for direction, stream in (("g", books.guest), ("a", books.agent)):
             losses = stream.losses(books.complete or not (stream.own or books.listing), MAX_EXAMPLES)
@@ -514,7 +566,7 @@ class Recorder:
             {name: change for name, change in sorted(self._gauges.items()) if change},
             dict(sorted(found.items())),
             {kind: sorted(set(examples))[:MAX_EXAMPLES] for kind, examples in sorted(self._examples.items())},
-            dict(health or {}),
+            {**(health or {}), **self._balances(now)},
             clocks,
         )
         self._begin()
@@ -522,6 +574,12 @@ class Recorder:
         self._t0_ns = now
         self._write(INTERVAL, array_of(1, self._encoder.encode(interval)))
         return interval
+
+    def _balances(self, now: int) -> dict[str, float]:
+        found: dict[str, float] = {}
+        for name, stock in self._stocks.items():
+            found |= stock.close(self._t0_ns, now, name)
+        return found
 
 
 def _scrubbed(row: ops.Row) -> ops.Row:

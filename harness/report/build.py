@@ -14,23 +14,27 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from harness.core.spread import parse_spread
 from harness.errors import RunFolderError
 from harness.findings import Board
 from harness.journal.records import ONE_WAY
+from harness.metrics.histogram import Histogram
 from harness.report.calibrated import calibrated
 from harness.report.figures import figures
 from harness.report.fold import Measured, fold, journals, op_rows
-from harness.report.health import health_lines, rule_limits
+from harness.report.health import Books, health_lines, rule_limits
 from harness.report.junit import junit_xml
 from harness.report.latency import write_latencies
 from harness.report.markdown import report_markdown
 from harness.report.model import Figures, HealthLine, Model
+from harness.report.order import Orders
+from harness.report.order_facts import order_figures, order_params
 from harness.report.summary import summary_json
 from harness.report.text import clean
 from harness.report.truth import TruthRow, join, load_truth, uncompared
 from harness.report.verdict import Facts, judge
 from harness.runs.folder import SUMMARY, free_reserve, read_manifest
-from harness.verdicts.check import Evidence, bracket_width, doubted, judge_rules, readable
+from harness.verdicts.check import WIDE, Evidence, bracket_width, doubted, judge_rules, readable
 from harness.verdicts.lattice import RuleResult
 
 TRUTH = "truth.jsonl"
@@ -49,7 +53,8 @@ def build_model(folder: Path, *, verdicts: Sequence[RuleResult] | None = None) -
     manifest = read_manifest(folder)
     simulated = bool(manifest.get("simulated"))
     files, board = journals(folder), Board()
-    measured = fold(files, run=str(manifest.get("run", "")), by_id=simulated, board=board)
+    params = order_params(manifest)
+    measured = fold(files, run=str(manifest.get("run", "")), by_id=simulated, board=board, orders=Orders(params))
     ended = manifest.get("ended")
     complete = ended == "finished" and measured.first_ns >= 0 and not measured.damage.any
     found = figures(measured, manifest, complete=complete)
@@ -82,6 +87,7 @@ def build_model(folder: Path, *, verdicts: Sequence[RuleResult] | None = None) -
         exit_code,
         reasons,
         calibrated(manifest, measured, _steady(measured, manifest)),
+        order_figures(measured, manifest, found, health, params),
     )
 
 
@@ -122,19 +128,34 @@ def _judged(
     """What the rules came to, and whether the generator can be believed, which hang on each other."""
     limits = manifest.get("health") or {}
     steady = _steady(measured, manifest)
+    books = _books(manifest)
     if verdicts is not None:
-        return list(verdicts), health_lines(measured, limits, rules=bool(verdicts), steady=steady)
+        return list(verdicts), health_lines(measured, limits, rules=bool(verdicts), steady=steady, books=books)
     texts = [str(text) for text in manifest.get("slo") or ()]
     evidence = _evidence(measured, found, manifest, steady)
     results = judge_rules(texts, evidence)
     rules = readable(texts)
     widths = [width for rule in rules if (width := bracket_width(rule, evidence)) is not None]
-    health = health_lines(
-        measured, limits, rules=bool(texts), defaults=rule_limits(rules), width=max(widths, default=None), steady=steady
-    )
+    books = books._replace(width=max(widths, default=None))
+    health = health_lines(measured, limits, rules=bool(texts), defaults=rule_limits(rules), steady=steady, books=books)
     if any(line.decides and line.ok is False for line in health):
         results = [doubted(result) for result in results]
     return results, health
+
+
+def _books(manifest: dict[str, Any]) -> Books:
+    """What the manifest says that the signs of health are held against."""
+    workers = manifest.get("workers")
+    known = Books(workers=workers if isinstance(workers, int) else None)
+    scenario = manifest.get("scenario")
+    guests = scenario.get("guests") if isinstance(scenario, dict) else None
+    if not isinstance(guests, dict) or not guests.get("count") or guests.get("pacing", "think") != "think":
+        return known
+    try:
+        think, stay = (parse_spread(guests[name]).mean for name in ("think_time", "session_length"))
+    except (KeyError, ValueError, TypeError):
+        return known
+    return known._replace(think_ns=think, stay_ns=stay)
 
 
 def _steady(measured: Measured, manifest: dict[str, Any]) -> tuple[int, int] | None:
@@ -160,20 +181,30 @@ def _evidence(measured: Measured, found: Figures, manifest: dict[str, Any], stea
         before = point.at_ns
     whole = measured.first_ns >= 0 and not measured.damage.any
     return Evidence(
-        measured.histograms,
+        _bounded(measured),
         measured.counters,
         {"finished": guests.finished, "failed": guests.failed, "peak": guests.peak},
         sent if seconds else None,
         seconds or None,
         whole and manifest.get("ended") in ("finished", "aborted"),
         unresolved=_unresolved(measured),
+        wide=float((manifest.get("health") or {}).get("bracket", WIDE)),
     )
 
 
 def _unresolved(measured: Measured) -> dict[str, str]:
-    """Measures between two clocks of which no figure can be given, and why."""
+    """Measures between two clocks of which no figure can be given, or not of every source of stamps, and why."""
     one_way = measured.one_way
     return dict.fromkeys(ONE_WAY, one_way.why) if one_way is not None and one_way.why else {}
+
+
+def _bounded(measured: Measured) -> dict[str, Histogram]:
+    """The histograms as rules need them: one-way delays of all stamped messages, as far as each can be bounded."""
+    one_way = measured.one_way
+    if one_way is None or one_way.state != "ok":
+        return measured.histograms
+    bounds = {f"{measure}|ok|{kind}": found for measure in ONE_WAY for kind, found in one_way.bounds.items()}
+    return {**measured.histograms, **bounds}
 
 
 def _truth(path: Path, measured: Measured) -> tuple[list[TruthRow], str, str]:

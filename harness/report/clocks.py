@@ -14,7 +14,7 @@ def clock_words(figures: Figures) -> str:
     """Whether the server's clock is known well enough for one-way figures, and if not, why."""
     found = figures.one_way
     if found.state == "none":
-        return "No message bore a stamp of the server's, so there are no one-way figures."
+        return "No agent's message was pushed with a stamp of the server's that could be used, so there are no one-way figures."
     why = found.why[:1].upper() + found.why[1:]
     if found.state == "unresolvable":
         number = found.clock_fault
@@ -22,8 +22,13 @@ def clock_words(figures: Figures) -> str:
         return f"All one-way figures are dropped. {why}.{future}"
     if found.state != "ok":
         return f"No one-way figures but differences within the run. {why}."
-    widest = max(line.half_width_ms or 0 for line in figures.clocks if line.messages)
-    return f"The server's clock is resolved: one-way figures are good to ±{amount(widest, 'ms')}."
+    sound = [line for line in figures.clocks if line.messages and line.state == "ok"]
+    widest = max(line.half_width_ms or 0 for line in sound)
+    if not found.without:
+        return f"The server's clock is resolved: one-way figures are good to ±{amount(widest, 'ms')}."
+    names = ", ".join(line.source for line in sound)
+    given = f"One-way figures are those of {names}, good to ±{amount(widest, 'ms')}"
+    return f"{given}; {found.without:,} stamped {'message has' if found.without == 1 else 'messages have'} none. {why}."
 
 
 def clock_rows(figures: Figures) -> Iterator[tuple[str, ...]]:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter
 from fractions import Fraction
 from typing import Any
 
 from harness.core.ops import MEASURES
 from harness.journal.records import ONE_WAY, SPANS, Example, merge_examples, parts
-from harness.metrics.histogram import Histogram
+from harness.metrics.histogram import HIGHEST, Histogram
 from harness.metrics.one_way import KINDS, SourceClock
 from harness.report.fold import Measured
 from harness.report.identities import Identities
 from harness.report.model import Anomaly, ById, ClockLine, Figures, Guests, Measures, OneWayLine, Percentiles
-from harness.verdicts.check import anomaly_counts
+from harness.verdicts.check import anomaly_counts, order_interval
 
 _SHARES = (Fraction(1, 2), Fraction(9, 10), Fraction(95, 100), Fraction(99, 100), Fraction(999, 1000))
-_KINDS = ("service", "response", "span", *KINDS)
+_NAMES = ("p50", "p90", "p95", "p99", "p999")
+_TIMED = ("service", "response", "delay")
+_LOWS = tuple(f"{kind}_low" for kind in ("service", "response"))
+_KINDS = (*_TIMED, *_LOWS, "span", *KINDS)
 _BEYOND = 10
 """A percentile is printed only with so many samples beyond it."""
 
@@ -25,14 +29,42 @@ _BEYOND = 10
 def at_share(histogram: Histogram, share: Fraction) -> float | None:
     """A percentile in milliseconds of a histogram of microseconds; None with fewer than ten samples beyond it."""
     value = histogram.percentile(share) if histogram.count * (1 - share) >= _BEYOND else None
-    return None if value is None else value / 1000
+    if value is None or histogram.count - histogram.overflow < math.ceil(share * histogram.count):
+        return None  # the last: it is one of those beyond the range, so nobody knows how long
+    return value / 1000
 
 
-def percentiles(histogram: Histogram) -> Percentiles:
-    """The report's percentiles of a histogram of microseconds."""
-    p50, p90, p95, p99, p999 = (at_share(histogram, share) for share in _SHARES)
+def percentiles(histogram: Histogram, low: Histogram | None = None) -> Percentiles:
+    """The report's percentiles of a histogram of microseconds. `low` is the same without what the generator may have added."""
+    values = p50, p90, p95, p99, p999 = tuple(at_share(histogram, share) for share in _SHARES)
     top = histogram.high if histogram.overflow else histogram.top  # as the percentiles: the upper end of its bucket
-    return Percentiles(histogram.count, p50, p90, p95, p99, p999, None if top is None else top / 1000)
+    added = {}
+    if low is not None:
+        whole = low.count == histogram.count  # else the loop was not watched all the time, and there is no bound
+        for name, share, value in zip(_NAMES, _SHARES, values, strict=True):
+            least = low.least(share) if whole and value is not None else None
+            added[name] = None if value is None or least is None else round(max(value - least / 1000, 0.0), 3)
+    return Percentiles(
+        histogram.count,
+        p50,
+        p90,
+        p95,
+        p99,
+        p999,
+        None if top is None else top / 1000,
+        {name: interval(histogram, share) for name, share in zip(_NAMES, _SHARES, strict=True)},
+        added,
+        histogram.overflow,
+        histogram.negative,
+    )
+
+
+def interval(histogram: Histogram, share: Fraction) -> tuple[float | None, float | None]:
+    """The 95 % interval of a percentile in milliseconds; an end is None where nothing bounds it."""
+    low, high = order_interval(histogram, share)
+    # A value beyond the range bounds nothing from above: it is only known to be longer.
+    open_end = high is None or (high >= HIGHEST and histogram.overflow > 0)
+    return None if low is None else low / 1000, None if open_end or high is None else high / 1000
 
 
 def figures(measured: Measured, manifest: dict[str, Any], *, complete: bool) -> Figures:
@@ -60,7 +92,7 @@ def _clocks(measured: Measured, manifest: dict[str, Any]) -> tuple[list[ClockLin
     known = "wall_ns" in anchor and "monotonic_ns" in anchor
     wall_ns = int(anchor["wall_ns"]) - int(anchor["monotonic_ns"]) if known else None
     lines = [_clock(one, wall_ns) for one in found.sources]
-    return lines, OneWayLine(found.state, found.why, found.faults)
+    return lines, OneWayLine(found.state, found.why, found.faults, found.without)
 
 
 def _clock(one: SourceClock, wall_ns: int | None) -> ClockLine:
@@ -84,6 +116,7 @@ def _clock(one: SourceClock, wall_ns: int | None) -> ClockLine:
         one.messages,
         one.left_out,
         one.faults,
+        {kind: percentiles(histogram) for kind, histogram in one.histograms.items()},
     )
 
 
@@ -110,9 +143,14 @@ def _measures(measured: Measured) -> Measures:
         merged.setdefault((measure, "ok" if outcome == "ok" else "failed", kind), Histogram()).merge(histogram)
     found: Measures = {}
     for measure in MEASURES:
-        kinds = KINDS if measure in ONE_WAY else ("span",) if measure in SPANS else ("service", "response")
+        kinds = KINDS if measure in ONE_WAY else ("span",) if measure in SPANS else _TIMED
         for outcome in ("ok", "failed"):
-            cells = {kind: percentiles(merged[key]) for kind in kinds if (key := (measure, outcome, kind)) in merged}
+            cells = {}
+            for kind in kinds:
+                if (found_one := merged.get((measure, outcome, kind))) is not None:
+                    low = merged.get((measure, outcome, f"{kind}_low"))
+                    bounded = kind in ("service", "response") and outcome == "ok"
+                    cells[kind] = percentiles(found_one, (low or Histogram()) if bounded else None)
             if cells:
                 found.setdefault(measure, {})[outcome] = cells
     return found

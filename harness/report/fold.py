@@ -20,6 +20,8 @@ from harness.metrics.health import merge_health
 from harness.metrics.histogram import Histogram
 from harness.metrics.one_way import OneWay, OneWayFold
 from harness.report.identities import Collector, Identities
+from harness.report.order import Orders
+from harness.report.order_pools import OrderFound
 
 _GUESTS = "guests"
 _LAGS = f"{LAG}|"
@@ -83,6 +85,10 @@ class Measured(msgspec.Struct):
     """Health by windows of `HEALTH_WINDOW_NS`, keyed by the instant at which each begins; an interval counts where it ends."""
     one_way: OneWay | None = None
     """The server's clocks and what they allow to say; its histograms are in `histograms` too, as `event.lag|ok|KIND`."""
+    health_workers: dict[str, dict[int, dict[str, float]]] = {}
+    """The same windows of each worker by itself: one that is overloaded must not hide behind the others."""
+    order: OrderFound | None = None
+    """None where it was not asked for, or where rows were left out."""
 
     def count(self, *names: str) -> int:
         """Sum of counters by their full names; what was never counted is 0."""
@@ -115,10 +121,12 @@ def op_rows(files: Iterable[Path]) -> Iterator[Row]:
                 yield record
 
 
-def fold(files: Iterable[Path], *, run: str = "", by_id: bool = False, board: Board | None = None) -> Measured:
+def fold(
+    files: Iterable[Path], *, run: str = "", by_id: bool = False, board: Board | None = None, orders: Orders | None = None
+) -> Measured:
     """Fold journal files. `by_id` also reads the op rows, for the join with truth (`run` is the run id in the markers).
 
-    A `board` is shown every op row that was kept.
+    A `board` is shown every op row that was kept, `orders` too if none was left out: a gap in the rows is no gap in a stream.
 
     Raises JournalError for a file that is no journal of ours; a damaged one is folded as far as it can be read.
     """
@@ -129,7 +137,9 @@ def fold(files: Iterable[Path], *, run: str = "", by_id: bool = False, board: Bo
     measured = folder.finish()
     workers = set(measured.workers)
     collector = Collector(run) if by_id and measured.rows_kept == "all" else None
-    takers = [one.take for one in (collector, board) if one is not None]
+    if measured.rows_kept != "all":
+        orders = None
+    takers = [one.take for one in (collector, board, orders) if one is not None]
     for reader in readers:
         if takers:
             for row in reader.records():
@@ -148,6 +158,8 @@ def fold(files: Iterable[Path], *, run: str = "", by_id: bool = False, board: Bo
     measured.damage.unended.sort()
     if collector is not None:
         measured.identities = collector.finish()
+    if orders is not None:
+        measured.order = orders.finish()
     return measured
 
 
@@ -168,6 +180,7 @@ class _Folder:
         self.first = self.last = -1
         self.rows: set[str] = set()
         self.windows: dict[int, dict[str, float]] = {}
+        self.by_worker: dict[str, dict[int, dict[str, float]]] = {}
         self.one_way = OneWayFold()
 
     def take(self, record: Interval) -> None:
@@ -194,8 +207,10 @@ class _Folder:
         merge_counts(counts, record.counters)
 
     def _health(self, record: Interval) -> None:
-        window = self.windows.setdefault((record.t1_ns - 1) // HEALTH_WINDOW_NS * HEALTH_WINDOW_NS, {})
-        merge_health(window, {name: value for name, value in record.health.items() if not name.endswith(".last")})
+        at = (record.t1_ns - 1) // HEALTH_WINDOW_NS * HEALTH_WINDOW_NS
+        additive = {name: value for name, value in record.health.items() if not name.endswith(".last")}
+        merge_health(self.windows.setdefault(at, {}), additive)
+        merge_health(self.by_worker.setdefault(record.worker, {}).setdefault(at, {}), additive)
         for name, value in record.health.items():
             if name.endswith(".last"):
                 when = (record.t1_ns, record.t0_ns, record.worker, record.index)
@@ -237,6 +252,7 @@ class _Folder:
             None,
             {at: self.windows[at] for at in sorted(self.windows)},
             one_way,
+            health_workers=self.by_worker,
         )
 
     def _series(self) -> tuple[list[Point], int]:

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from harness.core.ops import AGENT, GUEST, MEASURES
 from harness.journal.records import ONE_WAY, SPANS, parts
 from harness.metrics.histogram import Histogram
-from harness.report import saw, sentences, wording
+from harness.report import order_words, saw, sentences, wording
 from harness.report.calibrated import calibration_words
 from harness.report.clocks import HEAD as CLOCKS
 from harness.report.clocks import clock_rows, clock_words
@@ -29,6 +29,7 @@ from harness.report.plots.distribution import distribution as draw_distribution
 from harness.report.plots.latency import latency as draw_latency
 from harness.report.plots.load import load as draw_load
 from harness.report.plots.marks import letter
+from harness.report.plots.reorder import reorder as draw_reorder
 from harness.report.plots.svg import picture
 from harness.report.series import Timeline, quantile_of, timeline
 from harness.report.windows import Windows, fault_windows
@@ -106,6 +107,8 @@ def _context(model: Model, folder: Path) -> dict[str, Any]:
             "truth": sentences.truth_words(model),
             "rules": sentences.rules_words(model.rules),
             "latency": sentences.latencies_words(model),
+            "added": sentences.added_words(model),
+            "range": sentences.range_words(model),
             "load": sentences.load_words(model),
             "order": sentences.order_words(model),
             "failures": sentences.failures_words(model),
@@ -118,6 +121,7 @@ def _context(model: Model, folder: Path) -> dict[str, Any]:
         "guests": _guests(model),
         "order": _order(model),
         "anomalies": _anomalies(model, line, windows),
+        "standards": _standards(model),
         "other": _other(model),
         "failures": _failures(model),
         "examples": _drawn(told),
@@ -186,7 +190,7 @@ def _strip(lines: list[HealthLine]) -> list[dict[str, Any]]:
 def _fill(line: HealthLine) -> float | None:
     if line.value is None or line.limit is None:
         return None
-    if line.name == "sent/planned":  # a floor: what is missing against what may be
+    if line.name in _FLOORS:  # what is missing against what may be
         return min(max((1 - line.value) / max(1 - line.limit, 1e-9), 0.0), 1.0)
     if line.limit <= 0:
         return 1.0 if line.value > 0 else 0.0
@@ -195,7 +199,7 @@ def _fill(line: HealthLine) -> float | None:
 
 def _cell(line: HealthLine) -> dict[str, Any]:
     state = "unmeasured" if line.ok is None else "ok" if line.ok else "over" if line.decides else "warns"
-    word = "at least" if line.name == "sent/planned" else "limit"
+    word = "at least" if line.name in _FLOORS else "limit"
     return {
         "name": line.name,
         "state": state,
@@ -311,7 +315,8 @@ def _points(histogram: Histogram) -> list[dict[str, str]]:
     return found
 
 
-_LINES = ("response", "service", "span", "low", "middle", "high", "spread")
+_FLOORS = frozenset({"sent/planned", "guests come/planned"})
+_LINES = ("response", "service", "delay", "span", "low", "middle", "high", "spread")
 
 
 def _stages(model: Model) -> list[dict[str, Any]]:
@@ -327,8 +332,14 @@ def _stages(model: Model) -> list[dict[str, Any]]:
 
 
 def _stage_line(kind: str, cell: Percentiles) -> dict[str, Any]:
-    values = (cell.p50_ms, cell.p90_ms, cell.p95_ms, cell.p99_ms, cell.p999_ms, cell.max_ms)
-    return {"kind": kind, "n": wording.count(cell.n), "values": [wording.ms(value) for value in values]}
+    named = {"p50": cell.p50_ms, "p90": cell.p90_ms, "p95": cell.p95_ms, "p99": cell.p99_ms, "p999": cell.p999_ms}
+    values = []
+    for name, value in named.items():
+        low, high = cell.ci_ms.get(name, (None, None))
+        both = value is not None and low is not None and high is not None
+        values.append((wording.ms(value), f"{wording.ms(low)} – {wording.ms(high)}" if both else ""))
+    values += [(wording.ms(cell.max_ms), ""), (wording.ms(cell.added_most_ms), "")]
+    return {"kind": kind, "n": wording.count(cell.n), "values": values}
 
 
 # ---------------------------------------------------------------- load, order, failures
@@ -395,6 +406,29 @@ def _anomalies(model: Model, line: Timeline | None, windows: Windows) -> Markup 
     return picture(
         "d", sentences.order_words(model), lambda sheet: draw_anomalies(sheet, points, line, windows), wide=330, narrow=380
     )
+
+
+def _standards(model: Model) -> dict[str, Any] | None:
+    """Order and loss by the standards; drawn only where there is something to see."""
+    figures, found = model.order, model.measured.order
+    if figures is None:
+        return None
+    words = order_words.standards_words(figures)
+    drawing = None
+    if found is not None and order_words.reordered(figures):
+        pools = found.pooled()
+        pools.guest.merge(pools.agent)
+        order = pools.guest.e2e.order
+        displaced, late = order.places.displacements, order.spreads().get("late_ms")
+        drawing = picture("f", words, lambda sheet: draw_reorder(sheet, displaced, late), wide=190, narrow=340)
+    return {
+        "words": words,
+        "conditions": order_words.statement_words(figures),
+        "untold": order_words.untold_words(figures),
+        "head": order_words.HEAD,
+        "lines": order_words.table(figures),
+        "picture": drawing,
+    }
 
 
 _OTHER = {

@@ -10,6 +10,7 @@ which adds what they cannot know (an outcome `info`, an answer that never came, 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 import msgspec
 
@@ -71,6 +72,8 @@ class Identities(msgspec.Struct):
     """Connections on which frames may have been handed over that nobody read."""
     raced: set[str]
     """Messages that came by a listing and by a push at nearly the same time: their place in the order is in doubt."""
+    crossed: set[str]
+    """Messages that were read one after the other over two sockets at nearly the same time: which was first is in doubt."""
     unexcused: set[str]
     """Conversations that were not read back whole, although nothing in the journal says why: no doubt may rest on them."""
 
@@ -83,7 +86,7 @@ class Identities(msgspec.Struct):
 class _Stream:
     """One direction of one conversation."""
 
-    __slots__ = ("came", "copies", "cross", "evident", "raced", "reordered", "resend", "same", "top")
+    __slots__ = ("came", "copies", "cross", "crossed", "evident", "pushed", "raced", "reordered", "resend", "same", "top")
 
     def __init__(self) -> None:
         self.copies: dict[int, dict[str, tuple[int, ...]]] = {}
@@ -92,6 +95,9 @@ class _Stream:
         self.came: dict[int, tuple[int, bool]] = {}
         """seq -> when its first copy was read, and whether that was a listed one; of late ones only."""
         self.raced: set[int] = set()
+        self.crossed: set[int] = set()
+        self.pushed = 0, 0, 0
+        """The latest first copy that was pushed: when it was read, over which socket, and which it was."""
         self.evident: set[int] = set()
         """Surely in the server's storage: listed, in a poll's answer, or answered (an echo on a socket proves nothing)."""
         self.same: Counter[int] = Counter()
@@ -109,6 +115,7 @@ class _Stream:
         if stored is None:
             self.copies[seq] = {row.mid: (row.epoch,) if pushed else ()}
             if pushed:
+                self._cross(row)
                 if seq < self.top:
                     self.reordered.add(seq)
                 else:
@@ -138,6 +145,13 @@ class _Stream:
             came[row.seq] = row.at_ns, not pushed
         elif (earlier := came.get(row.seq)) is not None and earlier[1] is pushed and row.at_ns - earlier[0] <= RACE_NS:
             self.raced.add(row.seq)
+
+    def _cross(self, row: ops.Arrived) -> None:
+        """The same of two pushes, one after the other, over two sockets."""
+        at, epoch, seq = self.pushed
+        if seq and epoch != row.epoch and row.at_ns - at <= RACE_NS:
+            self.crossed |= {seq, row.seq}
+        self.pushed = row.at_ns, row.epoch, row.seq
 
 
 class _Conversation:
@@ -264,13 +278,16 @@ class Collector:
             for label, talk in self._conversations.items()
             if not (talk.complete or talk.excused or talk.holed or not talk.listing) and (talk.outcomes or talk.agent.copies)
         }
-        raced = {
+        raced, crossed = self._ids(lambda stream: stream.raced), self._ids(lambda stream: stream.crossed)
+        return Identities(rows, failed, self._unanswered, unread, raced, crossed, unexcused)
+
+    def _ids(self, pick: Callable[[_Stream], set[int]]) -> set[str]:
+        return {
             f"{self._run}.{label}.{direction}.{seq}"
             for label, talk in self._conversations.items()
             for direction, stream in ((GUEST, talk.guest), (AGENT, talk.agent))
-            for seq in stream.raced
+            for seq in pick(stream)
         }
-        return Identities(rows, failed, self._unanswered, unread, raced, unexcused)
 
     def _finish_talk(self, label: str, talk: _Conversation, rows: dict[str, Pair], failed: set[str]) -> None:
         for seq, outcome in talk.outcomes.items():

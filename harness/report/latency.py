@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
@@ -20,20 +21,26 @@ _OWN = ("send_delay",)
 def write_latencies(out: IO[str], files: Iterable[Path], manifest: dict[str, Any]) -> None:
     """Write the whole log. Tags are `MEASURE|OUTCOME|KIND`; the untagged line of an interval holds all `…|ok|response` of it.
 
-    One-way delays are not among them: the server's clock is known only once the run is over.
+    One-way delays are not among them: the server's clock is known only once the run is over. What was longer than an hour stands
+    in the last counter, as the layout has no room for it; comments at the end, which other tools skip, say how many of each.
     """
     anchor = manifest.get("anchor") or {}
     base_ns, wall_ns = int(anchor.get("monotonic_ns", 0)), int(anchor.get("wall_ns", 0))
     records = intervals([JournalReader(path) for path in files])
-    write_hlog(out, wall_ns / 1e9, _lines(records, base_ns))
+    beyond: Counter[str] = Counter()
+    write_hlog(out, wall_ns / 1e9, _lines(records, base_ns, beyond))
+    for tag, number in sorted(beyond.items()):
+        out.write(f"#[Beyond the range: {number} of {tag}]\n")
 
 
-def _lines(records: Iterator[Interval], base_ns: int) -> Iterator[HlogLine]:
+def _lines(records: Iterator[Interval], base_ns: int, beyond: Counter[str]) -> Iterator[HlogLine]:
     for (t0_ns, t1_ns), group in groupby(records, key=lambda record: (record.t0_ns, record.t1_ns)):
         merged: dict[str, Histogram] = {}
         for record in group:
             for name, sparse in record.histograms.items():
                 if parts(name)[0] in MEASURES or parts(name)[0] in _OWN:
+                    if sparse.overflow:
+                        beyond[name] += sparse.overflow
                     merged.setdefault(name, Histogram()).add_sparse(sparse)
         start, length = (t0_ns - base_ns) / 1e9, (t1_ns - t0_ns) / 1e9
         everything = Histogram()

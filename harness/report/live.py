@@ -21,6 +21,7 @@ from harness.metrics.histogram import SUB_BUCKET_BITS, Histogram, indexes_of
 from harness.report.health import signs
 from harness.report.model import HealthLine
 from harness.report.text import clean
+from harness.report.verdict import COUNTED
 
 MEASURES = ("ack", "echo", "reply")
 """What guests wait for, in the order in which it happens."""
@@ -31,7 +32,6 @@ MAX_LINE = 3_800
 
 DIGITS = 2
 """Of its histograms."""
-_UNITLESS = frozenset({"refused by the system", "journal errors", "wall clock steps", "machine suspended"})
 
 
 # ------------------------------------------------------------------ the line
@@ -219,8 +219,9 @@ def _generator(totals: LiveTotals, limits: Mapping[str, Any]) -> LiveGenerator:
         if (sparse := interval.histograms.get(SEND_DELAY)) is not None:
             delays.add_sparse(sparse)
     sent, dropped = totals.count("messages|invoked"), totals.count("noted|send.dropped")
-    now = signs(health, delays, sent, dropped, limits, rules=True)
-    run = signs(totals.health, totals.delays, sent, dropped, limits, rules=True)
+    arrivals = totals.count("guests.arrived"), totals.count("noted|arrival.dropped")
+    now = signs(health, delays, sent, dropped, limits, rules=True, arrivals=arrivals)
+    run = signs(totals.health, totals.delays, sent, dropped, limits, rules=True, arrivals=arrivals)
     shown = run if _over(run) and not _over(now) else now
     signed = {line.name: line for line in shown}
     delay, loop = signed["send delay p99"], signed["loop busy"]
@@ -241,7 +242,7 @@ def _over(lines: Sequence[HealthLine]) -> bool:
 
 def _warning(line: HealthLine) -> str:
     value, limit, unit = line.value or 0.0, line.limit or 0.0, line.unit
-    if not unit and line.name not in _UNITLESS:
+    if not unit and line.name not in COUNTED:
         value, limit, unit = 100 * value, 100 * limit, "%"
     return f"{line.name} {short(value)} of {short(limit)} {unit}".rstrip()
 

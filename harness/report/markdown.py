@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from harness.report import saw
+from harness.report import order_words, saw, sentences
 from harness.report.calibrated import calibration_words
 from harness.report.clocks import HEAD as CLOCKS
 from harness.report.clocks import clock_rows, clock_words
 from harness.report.model import HealthLine, Model, Percentiles
-from harness.report.sentences import COUNTED
 from harness.report.text import clean
-from harness.report.verdict import amount, clock, span
+from harness.report.verdict import amount, clock, quantity, span
 from harness.verdicts.lattice import RuleResult, Verdict
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$@-])")
@@ -99,9 +98,7 @@ def _clocks(model: Model) -> list[str]:
 
 
 def _quantity(line: HealthLine, value: float | None) -> str:
-    if value is not None and not line.unit and line.name not in COUNTED:
-        return f"{amount(100 * value, '%')}"
-    return amount(value, line.unit)
+    return quantity(line, value)
 
 
 def _truth(model: Model) -> list[str]:
@@ -155,24 +152,48 @@ def _latency(model: Model) -> list[str]:
             rows += [[escaped(measure), outcome, kind, *_cells(found)] for kind, found in kinds.items()]
     if not rows:
         return ["## Latency", "Nothing was timed."]
-    head = ["measure", "outcome", "from", "n", "p50", "p90", "p95", "p99", "p99.9", "longest"]
-    note = "Milliseconds. `response` counts from the instant at which it was meant to begin, `service` from the actual one."
+    head = ["measure", "outcome", "from", "n", "p50", "p90", "p95", "p99", "p99.9", "longest", "generator added at most"]
+    note = "Milliseconds, with 95 % intervals by order statistics; – is withheld: fewer than ten samples lie beyond it."
+    note += " `response` counts from the instant at which it was meant to begin, `service` from the actual one; `delay` is how late"
+    note += " the generator sent. The last column: by how much it may have lengthened any percentile of the line."
     if any(kinds.keys() & _ONE_WAY for outcomes in model.figures.measures.values() for kinds in outcomes.values()):
         note += " `low`, `middle`, `high`: by the server's stamps, at either end and the middle of what its clock can be;"
         note += " `spread`: how much longer than the quickest of its interval."
-    return ["## Latency", note, _table(head, rows, "lll" + 7 * "r")]
+    faults = sentences.range_words(model)
+    words = escaped(sentences.added_words(model))
+    return ["## Latency", words, note, _table(head, rows, "lll" + 8 * "r"), *([faults] if faults else [])]
 
 
 def _cells(found: Percentiles) -> list[str]:
-    values = (found.p50_ms, found.p90_ms, found.p95_ms, found.p99_ms, found.p999_ms, found.max_ms)
-    return [f"{found.n:,}", *(amount(value, "") for value in values)]
+    values = {"p50": found.p50_ms, "p90": found.p90_ms, "p95": found.p95_ms, "p99": found.p99_ms, "p999": found.p999_ms}
+    cells = [f"{amount(value, '')}{_interval(found, name)}" for name, value in values.items()]
+    return [f"{found.n:,}", *cells, amount(found.max_ms, ""), amount(found.added_most_ms, "")]
+
+
+def _interval(found: Percentiles, name: str) -> str:
+    low, high = found.ci_ms.get(name, (None, None))
+    value = getattr(found, f"{name}_ms")
+    return f" ({amount(low, '')} – {amount(high, '')})" if value is not None and low is not None and high is not None else ""
 
 
 def _anomalies(model: Model) -> list[str]:
     rows = []
     for name, anomaly in model.figures.anomalies.items():
         rows.append([escaped(name), span(anomaly.low, anomaly.high), ", ".join(code(one) for one in anomaly.ids[:3])])
-    return ["## Order, duplication, loss", _table(["what", "number", "examples"], rows, "lrl")]
+    return ["## Order, duplication, loss", _table(["what", "number", "examples"], rows, "lrl"), *_standards(model)]
+
+
+def _standards(model: Model) -> list[str]:
+    figures = model.order
+    if figures is None:
+        return []
+    lines = [[escaped(cell) for cell in line] for line in order_words.table(figures)]
+    blocks = ["### By the standards", escaped(order_words.standards_words(figures))]
+    if lines:
+        blocks += [_table(order_words.HEAD, lines, "ll" + 6 * "r")]
+    if untold := order_words.untold_words(figures):
+        blocks += ["\n".join(f"- {escaped(text)}" for text in untold)]
+    return [*blocks, escaped(order_words.statement_words(figures))]
 
 
 def _failures(model: Model) -> list[str]:

@@ -10,12 +10,16 @@ from harness.findings import Finding
 from harness.metrics.one_way import State
 from harness.report.calibrated import Calibrated
 from harness.report.fold import Measured
+from harness.report.order_figures import OrderFigures
 from harness.report.truth import TruthRow
 from harness.verdicts.lattice import RuleResult, Verdict
 
 
 class Percentiles(msgspec.Struct, forbid_unknown_fields=True):
-    """A distribution in milliseconds. A percentile with fewer than ten samples beyond it is withheld: None."""
+    """A distribution in milliseconds. A percentile with fewer than ten samples beyond it is withheld: None.
+
+    Percentiles are `p50`, `p90`, `p95`, `p99` and `p999` wherever they are keys.
+    """
 
     n: int
     p50_ms: float | None
@@ -24,10 +28,27 @@ class Percentiles(msgspec.Struct, forbid_unknown_fields=True):
     p99_ms: float | None
     p999_ms: float | None
     max_ms: float | None
+    ci_ms: dict[str, tuple[float | None, float | None]] = {}
+    """95 % interval of each percentile by order statistics. An end is None where no sample is far enough out to bound it, which
+    can be so, or not be so, of a percentile that is withheld."""
+    added_ms: dict[str, float | None] = {}
+    """By how much the generator may have lengthened each percentile, at most; None: withheld, or not known. Empty: of what has no
+    plan to be late for."""
+    beyond: int = 0
+    """Samples longer than an hour: among the others, but not told apart."""
+    negative: int = 0
+    """Samples that a clock's fault made negative: in no figure."""
+
+    @property
+    def added_most_ms(self) -> float | None:
+        """What the generator may have added to any of the percentiles that are given; None: not known."""
+        known = [value for value in self.added_ms.values() if value is not None]
+        return max(known, default=None)
 
 
 Measures = dict[str, dict[str, dict[str, Percentiles]]]
-"""measure -> `ok` | `failed` -> `service` | `response` | `span`; of one-way measures `low` | `middle` | `high` | `spread`."""
+"""measure -> `ok` | `failed` -> `service` | `response` | `delay` (of the sending) | `span`;
+of one-way measures `low` | `middle` | `high` | `spread`."""
 
 
 class Guests(msgspec.Struct, forbid_unknown_fields=True):
@@ -91,15 +112,22 @@ class ClockLine(msgspec.Struct, forbid_unknown_fields=True):
     left_out: int
     future: int
     """Messages that were stamped in the future."""
+    delays: dict[str, Percentiles] = {}
+    """How long its messages were under way, as far as its state allows: `low`, `middle`, `high`, `spread`."""
 
 
 class OneWayLine(msgspec.Struct, forbid_unknown_fields=True):
-    """Whether one-way figures (`event.lag`) can be given. `none`: no message bore a stamp."""
+    """Whether one-way figures (`event.lag`) can be given. `ok`: of one source at least; `none`: no agent's message was pushed with
+    a usable stamp; else the gravest state of a source.
+    """
 
     state: State
     why: str
+    """Why there are none, or why not of every source."""
     clock_fault: int
     """Messages that were stamped in the future, whatever the offset."""
+    without: int = 0
+    """Stamped messages of sources that have no figures."""
 
 
 class ById(msgspec.Struct, forbid_unknown_fields=True):
@@ -153,6 +181,8 @@ class Model(msgspec.Struct):
     reasons: list[Reason]
     calibration: Calibrated | None = None
     """What the machine was found to drive, and whether that speaks for this run."""
+    order: OrderFigures | None = None
+    """Order, duplication and loss by the standards; None where nobody asked for them."""
 
     @property
     def findings_complete(self) -> bool:

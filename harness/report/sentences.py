@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from harness.report.examples import Example
 from harness.report.model import HealthLine, Model
-from harness.report.verdict import amount
+from harness.report.verdict import quantity
 from harness.report.windows import Windows
 from harness.report.wording import capital, count, listed, many, ms, percent, shown
 from harness.verdicts.lattice import RuleResult, Verdict
@@ -69,17 +69,9 @@ def _sign(line: HealthLine, value: float | None) -> str:
     return sign(line, value)
 
 
-COUNTED = frozenset({"refused by the system", "journal errors", "wall clock steps", "machine suspended"})
-"""Health figures that are counts."""
-
-
 def sign(line: HealthLine, value: float | None) -> str:
     """A health figure as the strip prints it."""
-    if value is None:
-        return "–"
-    if line.name in COUNTED:
-        return f"{value:,.0f}"
-    return amount(value, line.unit) if line.unit else f"{value * 100:.3g} %"
+    return quantity(line, value)
 
 
 def truth_words(model: Model) -> str:
@@ -135,6 +127,38 @@ def latencies_words(model: Model) -> str:
     """The same for the section: the first measure that is drawn."""
     names = plotted(model)
     return latency_words(model, names[0]) if names else "No latency was measured."
+
+
+def added_words(model: Model) -> str:
+    """By how much the generator may have lengthened what it timed."""
+    cells = [
+        (found.added_most_ms, measure)
+        for measure, outcomes in model.figures.measures.items()
+        for kind, found in outcomes.get("ok", {}).items()
+        if kind == "response" and found.added_most_ms is not None
+    ]
+    if not cells:
+        return "By how much the generator may have lengthened these is not known: too few samples, or its loop was not watched."
+    most, measure = max(cells)
+    if len(cells) == 1:
+        return f"The generator may have added up to {ms(most)} to the percentiles of {measure}."
+    return f"The generator may have added up to {ms(most)} to a percentile of {measure}, and no more to those of any other."
+
+
+def range_words(model: Model) -> str:
+    """Values that no histogram can hold; empty where there were none."""
+    beyond = negative = 0
+    for outcomes in model.figures.measures.values():
+        for kinds in outcomes.values():
+            beyond += sum(found.beyond for kind, found in kinds.items() if kind in ("response", "span"))
+            negative += sum(found.negative for kind, found in kinds.items() if kind in ("service", "span"))
+    parts = []
+    if beyond:
+        parts.append(f"{many(beyond, 'sample')} took more than an hour and {'is' if beyond == 1 else 'are'} not told apart")
+    if negative:
+        were = "was" if negative == 1 else "were"
+        parts.append(f"{many(negative, 'sample')} {were} negative, a fault of a clock, and in no figure")
+    return f"{capital('; '.join(parts))}." if parts else ""
 
 
 def load_words(model: Model) -> str:

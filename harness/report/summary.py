@@ -9,6 +9,7 @@ import msgspec
 from harness.findings import Finding
 from harness.report.calibrated import Calibrated
 from harness.report.model import Anomaly, ClockLine, Guests, Measures, Model, OneWayLine, Reason
+from harness.report.order_figures import OrderFigures
 from harness.report.truth import MAX_IDS, TruthRow
 
 SCHEMA: Literal["guestswarm.summary/1"] = "guestswarm.summary/1"
@@ -76,6 +77,8 @@ class Summary(msgspec.Struct, forbid_unknown_fields=True):
     failures: dict[str, int]
     calibration: Calibrated | None = None
     """What the machine was found to drive, where it was calibrated."""
+    order: OrderFigures | None = None
+    """Order, duplication and loss by the standards; null in a summary that was written before they were."""
 
 
 def summary(model: Model) -> Summary:
@@ -100,6 +103,7 @@ def summary(model: Model) -> Summary:
         [Rule(r.rule, r.observed.value, r.observed.low, r.observed.high, r.samples, r.verdict.value) for r in model.rules],
         model.figures.failures,
         calibration=model.calibration,
+        order=model.order,
     )
 
 

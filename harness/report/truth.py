@@ -165,7 +165,7 @@ def _open_ids(measured: Identities, truth: Truth) -> dict[str, set[str]]:
     opened[SENT] = messages & set(truth.rows[LOST_INGEST])
     refused_unread = {one for one in truth.rows[REFUSED] if one.partition("#")[0] in measured.unread and "#" in one}
     opened[REFUSED] = truth.torn | refused_unread
-    opened[REORDERED] = messages | _shaken(messages | measured.raced, measured, truth)
+    opened[REORDERED] = messages | measured.crossed | _shaken(messages | measured.raced, measured, truth)
     return opened
 
 

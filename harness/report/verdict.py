@@ -43,7 +43,7 @@ def judge(facts: Facts) -> tuple[Verdict, int, list[Reason]]:
         *_unfinished(facts),
         *_nothing_sent(facts),
         *_recorder(facts.figures),
-        *_generator(facts.health, facts.rules),
+        *_generator(facts),
         *_unjudged_rules(facts.rules),
         *_truth_missing(facts),
     ]
@@ -169,20 +169,44 @@ def _recorder(figures: Figures) -> list[Reason]:
     return [Reason("recorder_fault", f"{rows[0].upper()}{rows[1:]} not counted by the recorder. This is a fault of guestswarm.")]
 
 
-def _generator(health: Sequence[HealthLine], rules: Sequence[RuleResult]) -> list[Reason]:
+def _generator(facts: Facts) -> list[Reason]:
     """Signs that decide and are over their limit."""
-    late = [line for line in health if line.decides and line.ok is False]
+    rules = facts.rules
+    late = [line for line in facts.health if line.decides and line.ok is False]
+    if facts.damage.any:  # which says itself whose journal has no end
+        late = [line for line in late if line.name != "workers lost"]
     reasons = [
         Reason(
             "generator",
-            f"The generator cannot be believed: {line.name} was {amount(line.value, line.unit)}, "
-            f"the limit is {amount(line.limit, line.unit)}.",
+            f"The generator cannot be believed: {line.name} was {quantity(line, line.value)}, "
+            f"the limit is {quantity(line, line.limit)}.",
         )
         for line in late
     ]
     if reasons and rules and all(rule.verdict is Verdict.PASS for rule in rules):
         reasons[0].text += " The rule would have held." if len(rules) == 1 else " The rules would all have held."
     return reasons
+
+
+COUNTED = frozenset(
+    {
+        "workers lost",
+        "refused by the system",
+        "journal errors",
+        "blocked loop turns",
+        "dropped by the kernel",
+        "wall clock steps",
+        "machine suspended",
+    }
+)
+"""Signs of health that are counts; of the others those without a unit are shares."""
+
+
+def quantity(line: HealthLine, value: float | None) -> str:
+    """A value of a sign of health in its own unit."""
+    if value is None or line.unit:
+        return amount(value, line.unit)
+    return f"{value:,.0f}" if line.name in COUNTED else f"{value * 100:.3g} %"
 
 
 def _broken(rules: Sequence[RuleResult], broken: Sequence[RuleResult]) -> list[Reason]:

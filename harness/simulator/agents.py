@@ -12,6 +12,7 @@ from harness.simulator.conversations import CONNECTED, QUEUED, Conversation
 
 if TYPE_CHECKING:
     from harness.simulator.engine import Engine
+    from harness.simulator.truth import Stream
 
 FIRST_NUMBER = 123
 PHRASES = (
@@ -77,9 +78,9 @@ class Agents:
     def heard(self, now: int, conv: Conversation, seq: int) -> None:
         """A numbered message of the guest's was stored."""
         if conv.state == CONNECTED:
-            self._answer_later(now, conv, seq)
+            self._answer_later(now, conv, seq, conv.stream)
         else:
-            conv.unheard.append(seq)
+            conv.unheard.append((seq, conv.stream))
 
     def speak_further(self, now: int, conv: Conversation, *, immune: bool = False) -> None:
         """Let the agent say one thing that nobody asked for (`immune`: no message loss befalls it)."""
@@ -110,30 +111,31 @@ class Agents:
         conv.agent_id, conv.agent_name = agent.id, "Support Agent"
         conv.dialect.accepted(now, conv)
         unheard, conv.unheard = conv.unheard, []
-        for seq in unheard:
-            self._answer_later(now, conv, seq)
+        for seq, stream in unheard:
+            self._answer_later(now, conv, seq, stream)
 
     # ------------------------------------------------------------ talk
-    def _answer_later(self, now: int, conv: Conversation, seq: int) -> None:
+    def _answer_later(self, now: int, conv: Conversation, seq: int, stream: Stream | None) -> None:
         conv.owed += 1
         timers = self._engine.timers
         due = now + self._table.reply.sample(self._rng)
         typing = self._table.typing.sample(self._rng)
         if typing > 0:
             timers.at(max(now, due - typing), self._type, conv)
-        timers.at(due, self._speak, conv, seq, False)
+        timers.at(due, self._speak, conv, seq, False, stream)
 
     def _type(self, now: int, conv: Conversation) -> None:
         if conv.state == CONNECTED:
             conv.dialect.typing(now, conv)
 
-    def _speak(self, now: int, conv: Conversation, answers: int, immune: bool) -> None:
+    def _speak(self, now: int, conv: Conversation, answers: int, immune: bool, stream: Stream | None = None) -> None:
+        """`stream`: that of the message which is answered. The guest may be in another by now, where the number means another."""
         conv.owed -= 1
         if not answers:
             conv.further -= 1
         if conv.state != CONNECTED or conv.stream is None:
             return
-        self._engine.agent_says(now, conv, answers, immune=immune)
+        self._engine.agent_says(now, conv, answers if stream is conv.stream else 0, immune=immune)
         if answers and conv.state == CONNECTED:
             table, rng = self._table, self._rng
             further = table.extra > 0.0 and rng.random() < table.extra

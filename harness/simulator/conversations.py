@@ -110,8 +110,8 @@ class Conversation:
         self.copies: dict[str, dict[int, Copy]] = {}
         self.waiting: dict[int, Waiting] = {}
         self.echo_due = 0
-        self.unheard: list[int] = []
-        """Numbers of the guest's messages that came before an agent did."""
+        self.unheard: list[tuple[int, Stream | None]] = []
+        """The guest's messages that came before an agent did: number and stream."""
         self.owed = 0
         """Agent's messages that are under way."""
         self.further = 0

@@ -29,6 +29,7 @@ class Deliveries:
 
     def deliver(self, now: int, conv: Conversation, message: Message, lag: int) -> None:
         """Push a message after `lag`; what has a lag keeps its order."""
+        lag = max(lag, conv.dialect.ripens_in(now, conv))
         if lag > 0 or (conv.waiting and conv.echo_due >= now):
             conv.echo_due = max(conv.echo_due, now + lag)
             self._wait(conv, Waiting(Plan(conv, message), self._next(), FRESH), conv.echo_due)

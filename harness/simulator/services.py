@@ -76,12 +76,16 @@ class Services:
         """The wall clock, in ms."""
         return (now + self.wall_offset_ns) // 1_000_000
 
-    def stamp_ms(self, now: int) -> int:
+    def stamp_ns(self, now: int) -> int:
         """The wall clock as the server believes it."""
         ns = now + self.wall_offset_ns
         for fault in self.faults.skew_ns:
             ns += fault.skew_ns(now)
-        return ns // 1_000_000
+        return ns
+
+    def stamp_ms(self, now: int) -> int:
+        """The same in ms, cut down, as stamps show it."""
+        return self.stamp_ns(now) // 1_000_000
 
     def new_id(self, kind: str) -> str:
         """A new id such as `msg_1f…`."""

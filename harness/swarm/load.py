@@ -33,7 +33,7 @@ from harness.core.ops import Observer
 from harness.core.pacing import Behaviour
 from harness.core.session import Context, GuestSession
 from harness.dialects.registry import all_dialects, drawn_faults
-from harness.errors import GuestswarmError, NotAuthorisedError, RunFolderError, UnreachableError
+from harness.errors import GuestswarmError, NotAuthorisedError, RunFolderError, UnreachableError, UsageError
 from harness.journal.records import Interval
 from harness.journal.writer import JournalWriter
 from harness.metrics.recorder import Recorder
@@ -47,7 +47,7 @@ from harness.swarm.guard import Guard
 from harness.swarm.network import Ceiling, Network
 from harness.swarm.preflight import knock
 from harness.swarm.tls import client_context
-from harness.swarm.watch import Watch
+from harness.swarm.watch import Watch, file_limit, local_ports
 from harness.verdicts.abort import Abort, RuleWatch
 from harness.verdicts.check import readable
 
@@ -55,6 +55,8 @@ Say = Callable[[dict[str, Any]], object]
 _POLL_S = 0.05
 _LEAVES_PER_S = 200.0
 _FAULTS_TOLD = 5
+_OWN_FILES = 32
+"""Descriptors of a load process beside those of its guests."""
 _FREEZE = (50_000, 20, 100)
 """Thresholds of the collector during a run: what guests leave behind is freed by reference counts."""
 
@@ -179,8 +181,27 @@ class LoadRun:
             network.guard.judge(origin.host)
         if any(not network.guard.is_local(origin.host) for origin in origins):
             self._check_window()
+        self._check_room()
         for origin, base in origins.items():
             knock(network, origin, base, scenario.target.answer_within / 1e9)
+
+    def _check_room(self) -> None:
+        """Whether the system lets this process hold so many guests at all. Raises UsageError if it does not.
+
+        A guest has one connection open at least. Local ports are shared by all workers of a machine, and needed to each address.
+        """
+        least = self._planned + _OWN_FILES
+        if 0 < file_limit() < least:
+            raise UsageError(
+                f"{self._planned:,} guests need at least {least:,} open files and this process may have {file_limit():,}",
+                hint="Raise the limit (ulimit -n), or use more workers.",
+            )
+        guests, ports = self.plan.scenario.guests.planned, local_ports()
+        if ports is not None and ports < guests:
+            raise UsageError(
+                f"{guests:,} guests need as many local ports and there are {ports:,}",
+                hint="Widen net.ipv4.ip_local_port_range, or spread the workers over more machines.",
+            )
 
     def _check_window(self) -> None:
         """Arrange to be drained when the approved window shuts. Raises NotAuthorisedError if it is too short for that."""

@@ -69,6 +69,8 @@ class MasterHost(Host):
         control = self._control()
         if control is not None:
             control.begin()
+        # Who was to be there: a worker that dies before its first word leaves nothing else to be missed by.
+        update_manifest(self.folder, {"workers": len(self._workers)})
         for number, worker in enumerate(self._workers, 1):
             runner.send_message(RUN, {**orders, "number": number}, client_id=worker)
         try:

@@ -8,6 +8,7 @@ import locust  # noqa: F401 - first: it patches the standard library
 
 import gc
 import os
+import resource
 import sys
 import time
 import traceback
@@ -20,6 +21,7 @@ from gevent.monkey import get_original
 
 from harness.journal.records import SparseHistogram
 from harness.metrics.health import Health, Readings
+from harness.metrics.kernel import cpu_groups, parse_cpu_stat, parse_port_range
 from harness.metrics.recorder import Recorder
 
 _sleep = get_original("time", "sleep")
@@ -28,6 +30,7 @@ _TICK_S = 0.002
 """An idle loop turns at least so often: a message cannot have lain unread for longer without the bracket showing it."""
 _STALL_NS = 1_000_000_000
 _FILES_EVERY = 10
+PORT_RANGE = "/proc/sys/net/ipv4/ip_local_port_range"
 _PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 
 
@@ -43,6 +46,8 @@ class Watch:
         self._watchers: list[Any] = []
         self._running = False
         self._thread_id = 0
+        self._group = cpu_stat_of(_text("/proc/self/cgroup"))
+        self._file_limit = file_limit()
 
     def count(self, name: str, times: float = 1) -> None:
         """Something that is counted by name among the health figures."""
@@ -87,8 +92,8 @@ class Watch:
     def _prepare(self) -> None:
         self._health.loop.prepare(time.monotonic_ns())
 
-    def _on_gc(self, phase: str, _info: dict[str, int]) -> None:
-        self._health.pauses.on_gc(phase, time.monotonic_ns())
+    def _on_gc(self, phase: str, info: dict[str, int]) -> None:
+        self._health.pauses.on_gc(phase, time.monotonic_ns(), info.get("generation", 0))
 
     def _read(self) -> Readings:
         self._closed += 1
@@ -103,6 +108,11 @@ class Watch:
             self._files,
             _resident(),
             *_clocks(),
+            _text(self._group) if self._group else "",
+            _text("/proc/net/netstat"),
+            _text("/proc/net/sockstat"),
+            _text(PORT_RANGE),
+            self._file_limit,
         )
 
     def _outside(self) -> None:
@@ -140,6 +150,27 @@ def _clocks() -> tuple[int, int]:
         middle = (before + after) // 2
         best = min(best, (after - before, wall - middle, boot - middle))
     return best[1], best[2]
+
+
+def cpu_stat_of(groups: str, mount: Path = Path("/sys/fs/cgroup")) -> str:
+    """The `cpu.stat` of the control group that `/proc/self/cgroup` names, of either version; "": there is none to be read."""
+    for folder, path in cpu_groups(groups):
+        # Within a container the mount often begins at its own group, whatever path the outside knows it by.
+        for place in (mount / folder / path.lstrip("/"), mount / folder):
+            if (place / "cpu.stat").is_file() and parse_cpu_stat(_text(str(place / "cpu.stat"))) is not None:
+                return str(place / "cpu.stat")
+    return ""
+
+
+def file_limit() -> int:
+    """How many descriptors this process may have; 0: nobody says."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(soft, 0)
+
+
+def local_ports() -> int | None:
+    """How many local ports there are for connections to one address and port; None: nobody says."""
+    return parse_port_range(_text(PORT_RANGE))
 
 
 def _text(path: str) -> str:

@@ -13,8 +13,9 @@ from fractions import Fraction
 import msgspec
 import numpy as np
 
+from harness.errors import FailureCause
 from harness.journal.records import ONE_WAY, SPANS
-from harness.metrics.histogram import Histogram, highest_of, lowest_of
+from harness.metrics.histogram import HIGHEST, Histogram, highest_of, lowest_of
 from harness.verdicts.intervals import ranks, share_interval
 from harness.verdicts.lattice import Bound, RuleResult, Verdict
 from harness.verdicts.slo import Rule, SloError, parse
@@ -24,7 +25,22 @@ PRINTED_BEYOND = 10
 JUDGED_BEYOND = 100
 """With so many beyond it, a percentile is judged as it is; with fewer only if its whole interval is on one side of the limit."""
 NARROW, WIDE = 0.10, 0.30
-"""Width of the bracket around a percentile: valid up to the first; up to the second if both ends give the same verdict."""
+"""Width of the bracket over the percentile: valid up to the first; up to the second if both ends give the same verdict."""
+SHARP_US = 5_000
+"""A bracket no wider than that is never too wide, if both ends give the same verdict: an idle loop looks up every 2 ms, and that is
+much of a percentile of 3 ms, and says nothing against the generator. The send delay has the same floor."""
+TIMEOUTS = frozenset(
+    cause.value
+    for cause in (
+        FailureCause.TIMEOUT,
+        FailureCause.CONNECT_TIMEOUT,
+        FailureCause.AUTH_TIMEOUT,
+        FailureCause.CONFIRM_TIMEOUT,
+        FailureCause.REPLY_TIMEOUT,
+        FailureCause.QUEUE_STALLED,
+    )
+)
+"""Causes of samples that are cut off: they would have taken longer than they were given."""
 UNTIL_THEN = "until then"
 HELD, BROKEN = f"{UNTIL_THEN} it held", f"{UNTIL_THEN} it was broken"
 """Notes of rules that are not judged since the run did not finish."""
@@ -46,7 +62,9 @@ class Evidence(msgspec.Struct):
     finished: bool = True
     """Whether this is all that there will be. If not, only what can never be mended is judged."""
     unresolved: Mapping[str, str] = {}
-    """Measures that came and yet have no figures, since the server's clock is not known well enough: why."""
+    """Measures that came and yet have no figures, or not all, since a server's clock is not known well enough: why."""
+    wide: float = WIDE
+    """Bracket width beyond which the generator was too slow to tell."""
 
     def count(self, *names: str) -> int:
         """Sum of counters by their full names."""
@@ -175,28 +193,36 @@ def bracket(rule: Rule, evidence: Evidence) -> tuple[int, int] | None:
     low = evidence.histograms.get(f"{rule.subject}|ok|{rule.part}_low")
     if high is None or low is None or low.count != high.count:
         return None
-    top, bottom = high.percentile(rule.share), low.percentile(rule.share)
+    top, bottom = high.percentile(rule.share), low.least(rule.share)
     return None if top is None or bottom is None else (min(bottom, top), top)
 
 
 def bracket_width(rule: Rule, evidence: Evidence) -> float | None:
-    """Width of the bracket over the percentile, or over the limit where that is greater: what is far from it need not be sharp."""
+    """Width of the bracket over the percentile, as a sign of the generator's health: what is sharp enough counts as narrow."""
     found = bracket(rule, evidence)
     if found is None:
         return None
-    scale = max(Fraction(found[1]), Fraction(rule.limit) / 1000)
-    return float((found[1] - found[0]) / scale) if scale else 0.0
+    width = _width(found)
+    return min(width, NARROW) if found[1] - found[0] <= SHARP_US else width
+
+
+def _width(found: tuple[int, int]) -> float:
+    return (found[1] - found[0]) / found[1] if found[1] else 0.0
 
 
 def _percentile(rule: Rule, evidence: Evidence) -> RuleResult:
     histogram = evidence.histograms.get(f"{rule.subject}|ok|{rule.part}")
     n = histogram.count if histogram is not None else 0
     value = histogram.percentile(rule.share) if histogram is not None else None
+    if (cut := _cut_off(rule, evidence, n)) is not None:
+        return cut
     if histogram is None or value is None:
         return _no_samples(rule)
     beyond = n * (1 - rule.share)
     if beyond < PRINTED_BEYOND:
         return _too_few(rule, n, PRINTED_BEYOND)
+    if histogram.count - histogram.overflow < math.ceil(rule.share * n):
+        return _beyond_range(rule, histogram)
     low, high = order_interval(histogram, rule.share)
     observed = Bound(value / 1000, None if low is None else low / 1000, None if high is None else high / 1000)
     one_sided = low is not None and high is not None and rule.holds(_ns(low)) == rule.holds(_ns(high))
@@ -212,10 +238,42 @@ def _percentile(rule: Rule, evidence: Evidence) -> RuleResult:
     return _result(rule, verdict, observed, "ms", n, _milliseconds(value), note)
 
 
+def _cut_off(rule: Rule, evidence: Evidence, n: int) -> RuleResult | None:
+    """Where more timed out than may lie beyond the percentile, it is longer than the time-out, however quick the others were."""
+    late = failed = 0
+    for name, count in evidence.counters.items():
+        if name.startswith(f"failed|{rule.subject}|"):
+            failed += count
+            late += count if name.rpartition("|")[2] in TIMEOUTS else 0
+    room = (n + late) * (1 - rule.share)
+    if late <= room:
+        return None
+    ends = [evidence.histograms.get(f"{rule.subject}|{outcome}|{rule.part}") for outcome in ("fail", "info")]
+    limit_us = math.ceil(rule.limit / 1000)
+    slow = sum(end.count - end.at_or_below(limit_us) for end in ends if end is not None)
+    # Those that failed otherwise may be among the slow ones: what remains timed out beyond the limit for certain.
+    broken = rule.upper and slow - (failed - late) > room
+    note = f"{late:,} of {n + late:,} timed out"
+    sentence = f"{_capital(_name(rule))} is longer than the time-out: {note}; the rule asks for {rule.asks()}."
+    verdict = Verdict.FAIL if broken else Verdict.UNKNOWN
+    low = float(rule.limit) / 1e6 if broken else None
+    return RuleResult(rule.show(), verdict, Bound(None, low), "ms", n, sentence, note, _limit_of(rule), rule.what())
+
+
+def _beyond_range(rule: Rule, histogram: Histogram) -> RuleResult:
+    """A percentile among values that are not told apart any more: they took over an hour, and nobody knows by how much."""
+    broken = not rule.holds(_ns(HIGHEST)) and rule.upper
+    note = f"{histogram.overflow:,} of {histogram.count:,} took more than an hour"
+    sentence = f"{_capital(_name(rule))} was more than an hour; the rule asks for {rule.asks()}."
+    verdict = Verdict.FAIL if broken else Verdict.UNKNOWN
+    bound = Bound(None, HIGHEST / 1000)
+    return RuleResult(rule.show(), verdict, bound, "ms", histogram.count, sentence, note, _limit_of(rule), rule.what())
+
+
 def _one_way(rule: Rule, evidence: Evidence) -> RuleResult:
     """A delay between two clocks lies between what it is by either bound of their offset: judged where both say the same."""
     why = evidence.unresolved.get(rule.subject)
-    if why is not None:
+    if why is not None and f"{rule.subject}|ok|middle" not in evidence.histograms:
         sentence = f"`{rule.show()}` cannot be judged: {why}."
         return RuleResult(rule.show(), Verdict.UNKNOWN, Bound(), "ms", None, sentence, why, _limit_of(rule), rule.what())
     low, middle, high = (evidence.histograms.get(f"{rule.subject}|ok|{kind}") for kind in ("low", "middle", "high"))
@@ -237,6 +295,8 @@ def _one_way(rule: Rule, evidence: Evidence) -> RuleResult:
         between = f"{_name(rule)} lies between {_amount(ends[0] / 1000)} and {_amount(ends[-1] / 1000)} ms"
         sentence = f"The server's clock is not known well enough: {between}; the rule asks for {rule.asks()}."
         note = f"clock: {_amount(ends[0] / 1000)} to {_amount(ends[-1] / 1000)} ms"
+        if why is not None:
+            sentence, note = f"{sentence} {_capital(why)}.", f"{note}; {why}"
         return RuleResult(rule.show(), Verdict.UNKNOWN, _rounded(shown), "ms", n, sentence, note, _limit_of(rule), rule.what())
     verdict = _verdict(rule.holds(_ns(value)))
     note = _missed(rule, value / 1000) if verdict is Verdict.FAIL else ""
@@ -245,15 +305,16 @@ def _one_way(rule: Rule, evidence: Evidence) -> RuleResult:
 
 def _blurred(rule: Rule, evidence: Evidence, observed: Bound, n: int) -> RuleResult | None:
     """UNKNOWN where the bracket is too wide to say; None where it is narrow enough, or not known."""
-    found, width = bracket(rule, evidence), bracket_width(rule, evidence)
-    if found is None or width is None or width <= NARROW:
+    found = bracket(rule, evidence)
+    if found is None or (width := _width(found)) <= NARROW:
         return None
     ends = [rule.holds(_ns(end)) for end in found]
-    if width <= WIDE and ends[0] == ends[1]:
+    told = width <= evidence.wide or found[1] - found[0] <= SHARP_US
+    if told and ends[0] == ends[1]:
         return None
     low, high = found[0] / 1000, found[1] / 1000
     between = f"{_name(rule)} lies between {_amount(low)} and {_amount(high)} ms"
-    if width <= WIDE:
+    if told:
         sentence = f"The bracket gives two answers: {between}, the rule is {rule.show_limit()}."
         note = f"{_verdict(ends[0])} at {_amount(low)} ms, {_verdict(ends[1])} at {_amount(high)} ms"
     else:

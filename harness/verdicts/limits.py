@@ -12,22 +12,41 @@ from harness.core.spread import parse_duration
 
 LIMITS: dict[str, float] = {
     "send_delay_p99_ms": 40.0,
+    "bracket": 0.30,
     "loop_busy": 0.90,
     "achieved_rate": 0.99,
+    "workers_lost": 0,
+    "arrivals": 0.99,
     "refused_by_system": 0,
     "journal_errors": 0,
+    "little": 0.01,
+    "late_sends": 0.01,
+    "loop_busy_warn": 0.70,
+    "loop_blocked": 0,
     "cpu_wait": 0.05,
     "gc_pause_ms": 20.0,
     "gc_share": 0.01,
     "cpu": 0.85,
     "steal": 0.02,
     "pressure": 10.0,
+    "cpu_throttled": 0.01,
+    "network_drops": 0,
+    "open_files": 0.90,
+    "local_ports": 0.90,
     "wall_steps": 0,
     "suspensions": 0,
 }
 """Limits where the scenario's `[health]` gives none; shares are parts of 1, pressure is in percent."""
 
-_COUNTS = ("refused_by_system", "journal_errors", "wall_steps", "suspensions")
+_COUNTS = (
+    "workers_lost",
+    "refused_by_system",
+    "journal_errors",
+    "loop_blocked",
+    "network_drops",
+    "wall_steps",
+    "suspensions",
+)
 _PERCENT = ("pressure",)
 _SHARE = re.compile(r"\s*([0-9]{1,3}(?:\.[0-9]{1,6})?)\s*%\s*\Z", re.ASCII)
 WRITTEN = {name.removesuffix("_ms"): name for name in LIMITS}

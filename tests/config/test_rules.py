@@ -82,7 +82,7 @@ def test_health_limits_carry_units_and_survive_being_resolved(tmp_path: Path) ->
     [
         ("send_delay = '60ms'", "health.send_delay: unknown limit; did you mean `send_delay_p99`?"),
         ("send_delay_p99_ms = 60", "did you mean `send_delay_p99`?"),
-        ("xyzzy = 1", "known are send_delay_p99, loop_busy"),
+        ("xyzzy = 1", "known are send_delay_p99, bracket, loop_busy"),
         ("send_delay_p99 = 60", 'needs a time with its unit, such as "40ms"'),
         ("gc_pause = '20'", 'such as "20ms"'),
         ("steal = '3ms'", 'needs a share, such as "2 %" or 0.02'),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from harness.conformance.runner import Plan, run
 from harness.core import ops
 from harness.core.spread import fixed, seconds
 from harness.core.stamps import show_iso
@@ -731,6 +733,24 @@ def test_an_unknown_session_is_not_asked_for_again() -> None:
     guest.refuse("upgrade_refused", HttpResponse(404, {}, b""))
     assert guest.notes("session.not_found") == ["socket"]
     assert [row.cause for row in guest.rows.of(ops.Ended)] == ["not_found"]
+
+
+def test_a_guest_that_needs_no_skill_asks_for_none_and_is_served(tmp_path: Path) -> None:
+    outcome = run(Plan(dialects=("guests",), guests=3, seconds=60, target={"skills": ()}), tmp_path)
+    assert outcome.counts["messages.delivered"] > 10
+    assert not outcome.unequal(), outcome.table()
+
+
+@pytest.mark.parametrize("part", [0, 1, 2])
+@pytest.mark.parametrize("bad", ["", "!!", "a b", "a+b", "é"])
+def test_each_of_the_three_parts_is_base64url(part: int, bad: str) -> None:
+    guest = Guests()
+    guest.start()
+    guest.grant()
+    parts = jwt(guest.claims()).split(".")
+    guest.create(token=".".join([*parts[:part], bad, *parts[part + 1 :]]))
+    assert guest.notes("jwt.refused") == ["malformed"]
+    assert not guest.opens
 
 
 def test_what_a_server_repeats_is_no_way_out_for_a_secret() -> None:

@@ -15,7 +15,12 @@ from tests.dialects.scenes_alone import player
 
 SCENES = scenes("guests")
 JWT = SCENES["JWT, padding 2"][1]["body"]["guestToken"]
-TARGET = {"client_id": "YOUR_CLIENT_ID", "client_secret": Secret("YOUR_CLIENT_SECRET"), "queue_id": "routing-queue-id"}
+TARGET = {
+    "client_id": "YOUR_CLIENT_ID",
+    "client_secret": Secret("YOUR_CLIENT_SECRET"),
+    "queue_id": "routing-queue-id",
+    "skills": ("routing-skill-id",),
+}
 TALKED = ("token", "guest", "handshake")
 SYNC = {"profile_sync": 1.0}
 

@@ -481,7 +481,9 @@ def test_a_limited_guest_creation_waits_as_told() -> None:
         assert not guest.open
         guest.wait(1)
     guest.answer("messaging/guest", {}, 429, retry_after="4")
-    guest.wait(1 * S)  # begun anew: bounded, then the back-off of a fresh start
+    guest.wait(4 * S - 1)  # begun anew: bounded, and no sooner than the server has asked for
+    assert not guest.open
+    guest.wait(1)
     assert guest.asked("messaging/guest")
     (*_, last) = guest.rows.samples("guest")
     assert last.free_ns == last.start_ns

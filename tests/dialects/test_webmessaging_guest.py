@@ -7,11 +7,14 @@ from typing import Any
 
 import pytest
 
+from harness.conformance.runner import wrapped
 from harness.core import ops
+from harness.core.events import Delivered, Listing
 from harness.core.pacing import Behaviour
 from harness.core.spread import fixed, seconds
 from harness.core.wire import HttpResponse
 from harness.dialects.webmessaging import DIALECT
+from harness.dialects.webmessaging_history import Pager
 from harness.dialects.webmessaging_settings import WebmessagingSettings
 from tests.dialects.hand import MS, S
 from tests.dialects.webmessaging_hand import CALM, PLAIN, Webmessaging, session_body
@@ -175,6 +178,42 @@ def test_a_session_that_the_server_forgot_is_a_context_split() -> None:
     guest.configured(newSession=True)
     assert ("context.split", "") in noted(guest)
     assert guest.rows.of(ops.Ended)[0].cause == "context_split"
+
+
+def test_what_was_still_under_way_when_the_session_died_does_not_leave() -> None:
+    """Else a message that counts as certainly not sent would be stored all the same."""
+    guest = Webmessaging()
+    conn = guest.chatting()
+    guest.end(conn)
+    guest.do(lambda now: guest.session.say(now, "Still there?"))
+    while not guest.opens:
+        guest.next_timer()
+    conn = guest.configured(newSession=False)
+    guest.error(conn, guest.asked(conn, "getJwt"), 4006)
+    assert guest.session.state == "finished" or guest.session.closing
+    assert not [frame for frame in guest.frames(conn) if frame["action"] == "onMessage"]
+    assert [(row.outcome, row.sent_ns) for row in guest.rows.of(ops.Closed)] == [("fail", 0)]
+
+
+def test_of_what_the_shell_has_not_written_yet_nobody_knows_whether_it_will_be() -> None:
+    guest = Webmessaging()
+    conn = guest.chatting()
+    with wrapped(guest.session, "on_written", lambda _: lambda *_: None):
+        guest.do(lambda now: guest.session.say(now, "Still there?"))
+    guest.notice(conn, "SessionExpiredEvent")
+    assert [(row.outcome, row.sent_ns) for row in guest.rows.of(ops.Closed)] == [("info", 0)]
+
+
+def test_what_an_earlier_conversation_still_had_under_way_does_not_end_the_reading() -> None:
+    def row(label: str, seq: int, at: int) -> Delivered:
+        return Delivered(f"x [#run1.{label}.g.{seq}]", "", f"m{at}", "guest", "", at, "", "", "")
+
+    pager = Pager("run1", "1-2", 0, 2, 9, earlier_ns=100)
+    assert pager.feed(Listing([row("1-2", 2, 130), row("1-1", 9, 120)], 2, 0, 0))  # stored late, in the midst of 1-2
+    assert not pager.feed(Listing([row("1-2", 1, 110), row("1-1", 8, 100)], 2, 0, 0))
+    assert pager.complete
+    unknown = Pager("run1", "1-2", 0, 2, 9)
+    assert unknown.feed(Listing([row("1-2", 2, 130), row("1-1", 9, 120)], 2, 0, 0))
 
 
 def test_sixty_tries_then_it_is_over() -> None:
@@ -364,6 +403,7 @@ def test_a_message_that_crosses_the_end_is_settled_before_the_read_back() -> Non
 def test_a_read_only_session_is_closed_and_another_chat_begun_on_the_same_connection() -> None:
     guest = Webmessaging(replace(CALM, conversations=0))
     conn = guest.chatting()
+    guest.agent(conn, 1)
     first = guest.say(conn)
     guest.error(conn, first, 409, "Session is read-only, no new messages allowed")
     assert ("session.read_only", "") in noted(guest)
@@ -563,6 +603,20 @@ def test_the_race() -> None:
     guest.notice(conn, "UploadSuccessEvent", attachmentId=ident)
     assert not guest.sent
     assert ("attachment.refused", "4010") in noted(guest)
+
+
+def test_a_message_that_has_left_is_not_given_up_for_its_upload() -> None:
+    """The server may have stored it: only its own answer can tell."""
+    guest = Webmessaging(FILES, with_fault("race_attachments"))
+    conn = guest.chatting()
+    guest.do(lambda now: guest.session.say(now, "Look."))
+    presigned(guest, conn)
+    frame = guest.asked(conn, "onMessage")
+    guest.run(30 * S)
+    assert ("upload.failed", "timeout") in noted(guest)
+    assert not guest.rows.of(ops.Closed)
+    guest.echo(conn, frame)
+    assert [row.outcome for row in guest.rows.of(ops.Closed)] == ["ok"]
 
 
 def test_an_upload_that_is_cut_off_is_asked_for_anew() -> None:

@@ -486,6 +486,8 @@ def test_a_conversation_that_ended_meanwhile() -> None:
     play.play(*lines[1:], *SCENES["jwt"], SCENES["close session"][0], SCENES["close session"][2])
     play.guest.page()
     assert play.guest.rows.of(ops.Ended)[0].complete
+    (gap,) = play.guest.rows.samples("reconnect.gap")
+    assert (gap.outcome, gap.cause) == ("info", "session_closed")  # nothing went on unread
 
 
 def test_session_expired() -> None:

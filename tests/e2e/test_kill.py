@@ -34,7 +34,9 @@ def test_nothing_outlives_the_parent_and_the_report_can_be_rebuilt(tmp_path: Pat
         assert rebuilt.returncode == ExitCode.UNKNOWN, rebuilt
         assert rebuilt.stderr == ""
         assert "UNKNOWN" in rebuilt.stdout
-        assert "(killed). Up to 1 s is missing." in rebuilt.stdout
+        # A load child whose parent alone is gone may have the time to say so before it ends.
+        ways = ["(killed). Up to 1 s is missing."] + ["Whoever had started the run was gone"] * (whom == "parent")
+        assert any(way in rebuilt.stdout for way in ways), rebuilt.stdout
         summary = run.summary
         assert (summary["verdict"], summary["exit_code"], summary["complete"]) == ("UNKNOWN", 3, False)
         assert summary["reasons"][0]["code"] == "incomplete"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 from pathlib import Path
 from urllib.parse import quote
 
@@ -16,7 +17,12 @@ pytestmark = pytest.mark.e2e
 SECRET = "Zk7+plover/Xyzzy=9Quux"
 CLIENT = "guestswarm"
 BASIC = base64.b64encode(f"{CLIENT}:{SECRET}".encode()).decode()
-TRACES = tuple(text.encode() for text in (SECRET, BASIC, quote(SECRET, safe=""), base64.b64encode(SECRET.encode()).decode()))
+ENCODED = base64.b64encode(f"{CLIENT}:{quote(SECRET, safe='')}".encode()).decode()
+TRACES = tuple(
+    text.encode() for text in (SECRET, BASIC, ENCODED, quote(SECRET, safe=""), base64.b64encode(SECRET.encode()).decode())
+)
+TOKEN = re.compile(rb"(?:sim|gt|wct|refresh)\.[0-9a-f]{8}|eyJhbGci|[?&](?:guestToken|webChatToken)=\w")
+"""Of those that the simulator makes, what can be known by its look."""
 
 
 def arguments() -> bytes:
@@ -51,6 +57,7 @@ def watch(run: Run) -> None:
     assert {"journal-1.bin", "manifest.json", "summary.json", "load.log"} <= {path.name for path in files}
     for path in files:
         assert_untold(path.read_bytes(), str(path))
+        assert not TOKEN.search(path.read_bytes()), path
     assert run.summary["measures"]["token"]["ok"]["service"]["n"] > 0  # it was used
 
 
@@ -76,6 +83,24 @@ def test_the_secret_of_the_embedded_simulator_stays_secret_too(tmp_path: Path) -
     with Run(tmp_path / "run", "-t", "1s", scenario=scenario, env={"CHAT_SECRET": SECRET}) as run:
         watch(run)
         assert run.process.returncode == ExitCode.PASS, run.said
+
+
+def test_all_dialects_keep_it_and_their_tokens_too(tmp_path: Path) -> None:
+    names = ("webchat", "longpoll", "engagements", "guests", "messaging", "webmessaging")
+    tiny = re.sub(r"(?m)^count = .*\nmix = .*$", f"count = {2 * len(names)}\nmix = {{ {shares(names)} }}", TINY.read_text())
+    scenario = tmp_path / "all.toml"
+    fast = 'reconnect_base = "50ms"\nreconnect_jitter = "50ms"\nreconnect_cap = "300ms"\n'
+    tiny += "".join(f"\n[dialects.{name}]\n{fast}" for name in names[2:])
+    scenario.write_text(f'{tiny}\n[simulator.credentials]\nclient_secret = "env:CHAT_SECRET"\n')
+    with Run(tmp_path / "run", "-t", "2s", scenario=scenario, env={"CHAT_SECRET": SECRET}) as run:
+        watch(run)
+        assert all(run.summary["measures"][name]["ok"] for name in ("jwt", "ack", "echo", "session", "reply"))
+
+
+def shares(names: tuple[str, ...]) -> str:
+    """Even ones, which add up to one."""
+    each = round(1 / len(names), 4)
+    return ", ".join(f"{name} = {1 - each * (len(names) - 1):.4f}" if name == names[0] else f"{name} = {each}" for name in names)
 
 
 @pytest.mark.parametrize("how", ["in the scenario", "as a flag"])

@@ -33,6 +33,8 @@ class Case:
     """What is wrong, in words for the matrix."""
     faults: tuple[str, ...] = ()
     """Client faults."""
+    share: float = 1.0
+    """Of the guests that have them."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     simulator: Mapping[str, Any] = field(default_factory=dict)
     target: Mapping[str, Any] = field(default_factory=dict)
@@ -66,7 +68,7 @@ def rows_of(case: Case, folder: Path) -> list[ops.Row]:
         settings={case.dialect: settings},
         simulator=dict(case.simulator),
         target=dict(case.target),
-        client_faults=dict.fromkeys(case.faults, 1.0),
+        client_faults=dict.fromkeys(case.faults, case.share),
         compare=False,
         tamper=case.tamper,
     )

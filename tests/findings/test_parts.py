@@ -17,6 +17,7 @@ from harness.findings.timeline import words
 from tests.findings.bench import found_in, ids
 
 S = 10**9
+WALL = 1_700_000_000 * S
 _GIVEN = count(1)
 
 
@@ -58,6 +59,22 @@ def test_a_wave_is_what_stands_out_from_what_is_around_it() -> None:
     for n in range(10):
         bins.add(1500 + 7 * n, f"{n}-2")
     assert bins.waves(3, least=8, share=0.8, around_ns=1000) == []
+
+
+def test_a_spike_is_what_stands_out_from_others_that_are_spread() -> None:
+    spread = Bins(10)
+    for n in range(100):
+        spread.add(1000 + n * 5, f"{n}-1")
+    assert spread.spikes(4, least=8, sigmas=4.0, around_ns=400) == []
+    for n in range(30):
+        spread.add(1200 + n, f"{n}-2")
+    (spike,) = spread.spikes(4, least=8, sigmas=4.0, around_ns=400)
+    assert spike.number == 38
+    assert spike.first[0] in range(1190, 1211)
+    few = Bins(10)
+    for n in range(7):
+        few.add(1000, f"{n}-1")
+    assert few.spikes(4, least=8, sigmas=4.0, around_ns=400) == []
 
 
 def test_a_tally_keeps_the_first_whatever_the_order() -> None:
@@ -168,6 +185,30 @@ def test_expiry_and_revocation(ages: list[float], instants: list[float], expecte
     assert all((one.certainty == "") is sure for one in found)
 
 
+def test_one_long_wait_is_a_stall_where_nobody_is_served_and_an_overflow_where_others_wait_long() -> None:
+    stalled: list[ops.Row] = [
+        sample(200, "1-1", "queue", "fail", "queue_timeout", took=130),
+        ops.Ended(201 * S, "1-1", "c", True, ""),
+    ]
+    for served, expected in ((5.0, "queue-stall-nobody-on-shift"), (70.0, "queue-overflow")):
+        other: list[ops.Row] = [sample(150, "2-1", "queue", took=served), ops.Ended(201 * S, "2-1", "c", True, "")]
+        assert ids(found_in([*stalled, *other])) == {expected}
+
+
+def test_one_refused_typing_frame_for_each_message_is_no_flood() -> None:
+    def refused(each: int) -> list[ops.Row]:
+        rows: list[ops.Row] = []
+        for n in range(1, 6):
+            rows.append(ops.Invoked(10 * n * S, "1-1", n, 1, 10 * n * S, 10))
+            rows += [ops.Refused((10 * n + 1) * S, "1-1", "WS /x", f"a#{n}", 0) for _ in range(each)]
+        return rows
+
+    assert ids(found_in(refused(1))) == {"rate-limited"}
+    found = {one.id: one for one in found_in(refused(3))}
+    assert set(found) == {"rate-limited", "typing-flood"}
+    assert found["typing-flood"].count == 15
+
+
 def test_a_conflict_after_an_agent_came_is_no_routing_loop() -> None:
     loop = [
         sample(1, "1-1", "guest", endpoint="POST /guest"),
@@ -178,20 +219,67 @@ def test_a_conflict_after_an_agent_came_is_no_routing_loop() -> None:
     assert ids(found_in(closed)) == set()
 
 
-def test_clocks_ahead_and_behind() -> None:
-    def stamped(lag: float) -> list[ops.Row]:
-        return [sample(100 + n, "1-1", "event.lag", took=lag) for n in range(20)]
+def stamped(offset: float, way: float = 0.02, *, own: bool = False, start: float = 100, grain: int = 1) -> list[ops.Row]:
+    """Twenty of the agent's messages by a clock that is ahead by this; `own`: and as many of the guest's come back."""
+    rows: list[ops.Row] = []
+    for n in range(20):
+        at = round((start + n) * S)
+        stamp = (at + round((offset - way) * S)) // grain * grain
+        rows += [
+            ops.Arrived(at, "1-1", "a", n + 1, 0, "push", 1, f"a{n}", WALL + stamp, "127.0.0.1:1", "x message"),
+            sample(start + n, "1-1", "event.lag", took=(at - stamp) / S),
+        ]
+        if own:
+            sent = at - round(2 * way * S)
+            rows.append(ops.Arrived(at, "1-1", "g", n + 1, 0, "push", 1, f"g{n}", WALL + stamp, "127.0.0.1:1", "x message", sent))
+    return rows
 
-    assert ids(found_in(stamped(0.02))) == set()
-    (ahead,) = found_in(stamped(-2.0))
-    assert (ahead.id, ahead.certainty) == ("server-clock-skew", "")
-    (behind,) = found_in(stamped(5.0))
-    assert behind.id == "server-clock-skew"
+
+@pytest.mark.parametrize("own", [False, True])
+def test_clocks_that_agree_are_none(own: bool) -> None:
+    assert ids(found_in(stamped(0, own=own))) == set()
+    assert ids(found_in(stamped(0.2, own=own))) == set()
+    assert ids(found_in(stamped(0, way=2, own=own))) == set()
+    assert ids(found_in(stamped(0, grain=S, own=own))) == set()
+
+
+def test_a_clock_ahead_is_proven_by_any_stamp_from_the_future() -> None:
+    for own in (False, True):
+        (ahead,) = found_in(stamped(2, own=own))
+        assert (ahead.id, ahead.certainty) == ("server-clock-skew", "")
+        assert ahead.evidence["ahead_at_least_ms"] == 1980
+    assert ids(found_in(stamped(0.5, way=0.4))) == set()  # 100 ms of it can be told from the way
+
+
+def test_a_clock_behind_is_proven_by_what_the_guest_wrote_itself_and_else_only_suspected() -> None:
+    (sure,) = found_in(stamped(-0.6, own=True))
+    assert (sure.id, sure.certainty, sure.evidence["behind_at_least_ms"]) == ("server-clock-skew", "", 579)  # stamped in ms
+    assert ids(found_in(stamped(-0.6))) == set()
+    (behind,) = found_in(stamped(-5))
     assert "look alike" in behind.certainty
-    assert ids(found_in([*stamped(5.0), sample(200, "2-1", "event.lag", took=0.02)])) == set()
-    (sure,) = found_in([*stamped(5.0), sample(201, "1-1", "echo", took=0.1)])
-    assert (sure.id, sure.certainty) == ("server-clock-skew", "")
-    assert ids(found_in([*stamped(5.0), sample(201, "1-1", "echo", took=4.9)])) == set()
+    assert "server-clock-skew" not in ids(found_in([*stamped(-5), *stamped(0, start=200)]))
+    assert ids(found_in(stamped(0, way=5, own=True))) == set()  # all are slow, and the clock is proven right
+    assert ids(found_in(stamped(-2, grain=S, own=True))) == {"server-clock-skew"}
+
+
+def test_an_answers_date_is_worth_its_whole_second() -> None:
+    def dates(offset: float) -> list[ops.Row]:
+        rows = stamped(0)
+        for n in range(20):
+            at = round((100 + n * 1.037) * S)
+            stamp = (WALL + at + round(offset * S)) // S * S
+            rows.append(ops.Clocked(at, "1-1", "Date of x", at - S // 100, stamp, S))
+        return rows
+
+    assert ids(found_in(dates(0))) == set()
+    assert ids(found_in(dates(-2))) == ids(found_in(dates(2))) == {"server-clock-skew"}
+
+
+def test_a_clock_that_drifts_as_clocks_do_is_none_however_long_the_run() -> None:
+    rows: list[ops.Row] = []
+    for hour in range(12):
+        rows += stamped(hour * 3600 * 40e-6, own=True, start=100 + hour * 3600)
+    assert "server-clock-skew" not in ids(found_in(rows))
 
 
 def test_tabs_are_no_duplicates_but_a_copy_after_a_reconnect_is_one() -> None:

@@ -16,6 +16,9 @@ from harness.journal.records import Interval
 from harness.metrics.health import Health, Readings
 from harness.metrics.one_way import OneWay, OneWayFold
 from harness.metrics.recorder import Recorder
+from harness.verdicts.check import Evidence, check
+from harness.verdicts.lattice import Verdict
+from harness.verdicts.slo import parse
 
 S, MS = 1_000_000_000, 1_000_000
 WALL = 1_700_000_000 * S
@@ -181,3 +184,57 @@ def test_steps_and_sleep_are_told_apart_and_lengthen_nothing(wall: int, asleep: 
 def test_where_no_clock_was_read_nothing_is_said() -> None:
     figures, _ = Health(Readings(S, 0)).close(Readings(2 * S, 0))
     assert not [name for name in figures if name.startswith("clock.")]
+
+
+def one_sided(label: str, *, seconds: int = 60) -> list[ops.Row]:
+    """Agents' messages of another dialect, none of whose own messages ever comes back."""
+    rows: list[ops.Row] = [ops.Invoked(S, label, 1, 1, S, 20)]
+    for second in range(1, seconds):
+        at = second * S + 500 * MS
+        stamp = (at + WALL) // MS * MS
+        rows.append(ops.Arrived(at + 30 * MS, label, "a", second, 0, "push", 1, f"a{second}", stamp, "x:2", "guests message"))
+    return rows
+
+
+def test_a_source_that_cannot_be_resolved_takes_nothing_from_another() -> None:
+    alone, _ = folded([talk(Random(1), "1-1", ahead=WALL, delay=3 * MS)])
+    mixed, _ = folded([talk(Random(1), "1-1", ahead=WALL, delay=3 * MS), one_sided("2-1")])
+    assert (alone.state, alone.why, alone.without) == ("ok", "", 0)
+    assert [(one.source, one.state) for one in mixed.sources] == [("d message", "ok"), ("guests message", "one-sided")]
+    assert (mixed.state, mixed.without) == ("ok", 59)
+    assert "guests message" in mixed.why
+    for kind in ("low", "middle", "high"):
+        assert mixed.histograms[kind] == alone.histograms[kind] == mixed.sources[0].histograms[kind]
+    assert mixed.histograms["spread"].count == 2 * alone.histograms["spread"].count
+    assert list(mixed.sources[1].histograms) == ["spread"]
+    assert mixed.bounds["low"].count == mixed.bounds["high"].count == 118
+    assert mixed.bounds["high"].overflow == 59, "they may have taken for ever"
+    assert alone.bounds["high"] == alone.histograms["high"]
+
+
+def test_a_clock_that_steps_takes_nothing_from_another() -> None:
+    stepping = [*talk(Random(2), "2-1", ahead=WALL, delay=3 * MS)]
+    for row in stepping:
+        if isinstance(row, ops.Arrived):
+            row.clock = "e message"
+            row.server_ns += 2 * S if row.at_ns > 30 * S else 0
+    mixed, _ = folded([talk(Random(1), "1-1", ahead=WALL, delay=3 * MS), stepping])
+    assert [(one.source, one.state) for one in mixed.sources] == [("d message", "ok"), ("e message", "unresolvable")]
+    assert mixed.histograms["spread"].count == 59
+    assert mixed.sources[1].histograms == {}
+    assert "contradict" in mixed.why
+
+
+def test_a_rule_holds_only_if_it_does_whatever_the_unresolved_messages_took() -> None:
+    few = one_sided("2-1", seconds=3)
+    rows = [talk(Random(n), f"{n}-1", ahead=WALL, delay=3 * MS, seconds=200) for n in range(3, 9)]
+    found, _ = folded([*rows, few])
+    histograms = {f"event.lag|ok|{kind}": one for kind, one in {**found.histograms, **found.bounds}.items()}
+    evidence = Evidence(histograms, {}, unresolved={"event.lag": found.why})
+    assert check(parse("event.lag p90 < 50 ms"), evidence).verdict is Verdict.PASS
+    assert check(parse("event.lag p90 < 200 us"), evidence).verdict is Verdict.FAIL
+    found, _ = folded([*rows, one_sided("2-1", seconds=200)])
+    histograms = {f"event.lag|ok|{kind}": one for kind, one in {**found.histograms, **found.bounds}.items()}
+    result = check(parse("event.lag p90 < 50 ms"), Evidence(histograms, {}, unresolved={"event.lag": found.why}))
+    assert result.verdict is Verdict.UNKNOWN
+    assert "guests message" in result.sentence

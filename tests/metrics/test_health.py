@@ -72,11 +72,18 @@ def test_many_turns_need_no_memory(steps: list[int]) -> None:
 def test_pauses() -> None:
     watch = PauseWatch()
     watch.on_gc("stop", 5)
-    for began, ended in ((10, 1010), (10**9, 10**9 + 30_000_000)):
-        watch.on_gc("start", began)
-        watch.on_gc("stop", ended)
+    for began, ended, generation in ((10, 1010, 0), (10**9, 10**9 + 30_000_000, 2)):
+        watch.on_gc("start", began, generation)
+        watch.on_gc("stop", ended, generation)
     found, histogram = watch.close()
-    assert found == {"gc.pauses": 2, "gc.pause_ns": 30_001_000, "gc.long": 1, "gc.pause_ns.max": 30_000_000}
+    assert found == {"gc.pauses": 2, "gc.pause_ns": 30_001_000, "gc.long": 1, "gc.pause_ns.max": 30_000_000} | {
+        "gc.g0.pauses": 1,
+        "gc.g0.pause_ns": 1000,
+        "gc.g0.pause_ns.max": 1000,
+        "gc.g2.pauses": 1,
+        "gc.g2.pause_ns": 30_000_000,
+        "gc.g2.pause_ns.max": 30_000_000,
+    }
     assert histogram == sparse_of([1, 30_000])
 
 
@@ -92,11 +99,11 @@ def test_health_of_a_process() -> None:
     assert found["pressure.max"] == 3.0
     assert found["rss_bytes.last"] == found["rss_bytes.max"] == 1 << 20
     assert found["open_files.max"] == 20
-    assert shares(found) == (0.25, 0.4, 0.05, 0.0, 0.1, 0.75)
+    assert shares(found) == (0.25, 0.4, 0.05, 0.0, 0.1, 0.75, None, None, None)
     found, _ = health.close(Readings(2 * 10**9, 4 * 10**8))
     assert "host.ticks" not in found
-    assert shares(found) == (None, 0.0, None, 0.0, None, None)
-    assert shares({}) == (None,) * 6
+    assert shares(found) == (None, 0.0, None, 0.0, *(None,) * 5)
+    assert shares({}) == (None,) * 9
 
 
 def test_merging() -> None:

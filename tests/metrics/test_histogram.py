@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from random import Random
 
 import pytest
 from hdrh.histogram import HdrHistogram
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.metrics.histogram import (
@@ -138,3 +139,32 @@ def test_at_or_below(many: list[int], limit: int) -> None:
 
 def test_divisor_floors() -> None:
     assert sparse_of([999, 1000, 1999, -1], 1000) == sparse_of([0, 1, 1, -1])
+
+
+@settings(deadline=None)
+@given(st.lists(values, min_size=1, max_size=60), st.lists(values, max_size=60), st.sampled_from([2, 3]))
+def test_counts_totals_and_merging_are_those_of_the_other_tool(one: list[int], other: list[int], digits: int) -> None:
+    theirs, more = HdrHistogram(1, HIGHEST, digits), HdrHistogram(1, HIGHEST, digits)
+    for histogram, many in ((theirs, one), (more, other)):
+        for value in many:
+            assert histogram.record_value(value)
+    theirs.add(more)
+    ours = Histogram.of(one, digits)
+    ours.merge(Histogram.of(other, digits))
+    assert [theirs.get_count_at_index(index) for index in range(theirs.counts_len)] == ours.counts.tolist()
+    assert theirs.total_count == ours.count
+    assert theirs.get_value_at_percentile(100) == ours.top
+    for share in range(1, 100):  # its rank is rounded, ours is rounded up: ask it for the middle of our rank
+        rank = -(-share * ours.count // 100)
+        assert theirs.get_value_at_percentile(100 * rank / ours.count) == ours.percentile(Fraction(share, 100))
+
+
+@given(st.lists(st.lists(st.integers(-3, 2 * HIGHEST), max_size=20), max_size=8), st.randoms(use_true_random=False))
+def test_merging_in_any_order_loses_nothing(parts: list[list[int]], rng: Random) -> None:
+    whole = Histogram.of([value for part in parts for value in part])
+    rng.shuffle(parts)
+    merged = Histogram()
+    for part in parts:
+        merged.add_sparse(sparse_of(part))
+    assert merged == whole
+    assert whole.overflow == sum(value > HIGHEST for part in parts for value in part)

@@ -206,8 +206,11 @@ def test_a_late_generator_makes_rules_unknown_and_without_rules_only_warns(tmp_p
     assert [(line.name, line.ok) for line in model.health if line.value is not None] == [
         ("send delay p99", False),
         ("sent/planned", True),
+        ("workers lost", True),
+        ("guests come/planned", True),
+        ("late sends", False),
     ]
-    assert "Believable: generator healthy but for send delay p99, truth equal in 14 of 14 rows." in verdict_lines(model)
+    assert "Believable: generator healthy but for send delay p99, late sends, truth equal in 14 of 14 rows." in verdict_lines(model)
 
 
 def test_rows_that_the_recorder_could_not_take_are_unknown(tmp_path: Path) -> None:

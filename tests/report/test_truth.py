@@ -228,6 +228,20 @@ def test_a_message_above_a_torn_one_may_look_reordered(tmp_path: Path) -> None:
     assert rows["reordered"].ids == [guest.nonce("a", 4), guest.nonce("a", 5)]
 
 
+def test_of_pushes_over_two_sockets_it_is_open_which_was_first(tmp_path: Path) -> None:
+    """4 was let go of before 5, which was quicker on the other socket."""
+
+    def crossed(epoch: int) -> dict[str, TruthRow]:
+        guest = webchat()
+        guest.copy("a", 5, epoch=epoch, true=["messages.delivered"])
+        guest.copy("a", 4, epoch=1, true=["messages.delivered"])
+        return table(tmp_path, leave(guest, (1, 2, 3)))
+
+    assert unequal(crossed(2)) == set()
+    assert crossed(2)["reordered"].ids == [webchat().nonce("a", 4)]
+    assert unequal(crossed(1)) == {"reordered"}
+
+
 def test_what_came_in_an_answer_that_was_not_read_whole_is_open(tmp_path: Path) -> None:
     """The server handed a poll's answer over just as the guest gave up; the next poll brings the same again."""
     guest = longpoll()

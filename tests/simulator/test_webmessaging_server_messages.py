@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -12,6 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.conformance.bench import SECOND
+from harness.conformance.runner import wrapped
+from harness.core.stamps import read_iso
 from harness.simulator.dialects.webmessaging_settings import ACTIONS
 from tests.simulator.test_engine_properties import BUSY
 from tests.simulator.webmessaging_kit import DEPLOYMENT, GIVEN, HOST, TOKEN, Desk
@@ -101,12 +104,38 @@ def test_times_are_unique_and_rise_in_stored_order_even_when_pushes_do_not() -> 
     assert set(times) == set(listed)
 
 
+def test_no_time_lies_in_the_future() -> None:
+    """A time that was moved on for the sake of another one is waited for, by pushes and by the history."""
+    desk = Desk({}, {"agents": {"accept": "1h"}, "latency": {"echo": "0s", "list": "0s"}})
+    conn = desk.session()
+    jwt = desk.jwt(conn)
+    engine, plain, ahead = desk.engine, desk.engine.push, []
+
+    def push(now: int, to: Any, data: str | bytes, *rest: Any, **more: Any) -> None:
+        body = json.loads(data)["body"]
+        ahead.append(read_iso(body["channel"]["time"]) - (now + engine.wall_offset_ns))
+        plain(now, to, data, *rest, **more)
+
+    with wrapped(engine, "push", lambda _: push):
+        for number in range(1, 6):
+            desk.say(conn, action="onMessage", token=TOKEN, message={"type": "Text", "text": f"x [#run.1-1.g.{number}]"})
+        asked = desk.now
+        first = desk.history(jwt)["entities"][0]["channel"]["time"]
+        assert read_iso(first) <= desk.now + engine.wall_offset_ns
+        assert desk.now <= asked + 6_000_000
+        desk.run(1)
+    assert len(ahead) == 5
+    assert max(ahead) <= 0
+    assert len(desk.messages(conn)) == 5
+
+
 def test_shares_of_offers_and_of_the_bot() -> None:
     own = {"quick_replies": 0.2, "cards": 0.2, "carousels": 0.2, "date_pickers": 0.2, "list_pickers": 0.1, "bot": 0.5}
     desk = Desk(own)
     conn = desk.session()
     for _ in range(400):
         desk.agent()
+    desk.run(1)  # no two times are equal, and none lies in the future
     bodies = desk.messages(conn)
     kinds = Counter(body["content"][0]["contentType"] if "content" in body else "" for body in bodies)
     assert set(kinds) == {"", "QuickReply", "Card", "Carousel", "DatePicker", "ListPicker"}
@@ -289,7 +318,63 @@ def test_history_goes_over_conversations_and_forgets_with_them() -> None:
     assert desk.history(desk.jwt(again))["total"] == 2
     desk.leave(again)
     desk.run(61)
-    assert desk.history(desk.jwt(desk.session()))["total"] == 1
+    assert desk.history(desk.jwt(desk.session()))["total"] == 2  # or as long as one of its conversations goes on
+
+
+def test_a_session_is_forgotten_whole_or_not_at_all() -> None:
+    """Numbers must not begin anew for a guest that goes on: whom the server has forgotten, it tells so."""
+    desk = Desk({}, {"forget_after": "1s"})
+    conn = desk.session()
+    jwt = desk.jwt(conn)
+    desk.text(conn, 1)
+    desk.run(5)
+    desk.leave(conn)
+    desk.run(5)
+    again = desk.open()
+    assert desk.configure(again)["body"]["newSession"] is False  # the conversation goes on
+    desk.leave(again)
+    desk.engine.close(desk.now, desk.conv(), by="agent")
+    desk.run(5)
+    assert not desk.truth.streams
+    assert desk.answer(desk.request("GET", "/api/v2/webmessaging/messages", token=jwt))[0] == 401
+    late = desk.open()
+    assert desk.configure(late)["body"]["newSession"] is True
+    assert desk.history(desk.jwt(late))["total"] == 0
+
+
+def test_what_comes_late_for_a_session_that_is_forgotten_is_no_message() -> None:
+    """A socket that was read slowly, and ended long ago: what was written on it does not open the conversation anew."""
+    desk = Desk({}, {"forget_after": "1s"})
+    conn = desk.session()
+    desk.text(conn, 1)
+    desk.engine.close(desk.now, desk.conv(), by="agent")
+    desk.half.on_gone(desk.now, desk.engine.conns[conn])
+    desk.run(5)
+    assert desk.text(conn, 2)["code"] == 4007
+    assert not desk.engine.conversations
+
+
+def test_an_answer_to_an_earlier_conversations_message_is_none_in_the_next_one() -> None:
+    """What was held up on an old socket may come in the midst of the token's next conversation, where its number means another."""
+    desk = Desk({}, {"agents": {"accept": "1ms", "reply": "2s", "typing": 0}})
+    conn = desk.session()
+    desk.text(conn, 30)
+    desk.run(1)
+    desk.text(conn, 1, label="1-2")
+    desk.run(5)
+    assert [body["text"].rpartition("#")[2] for body in desk.messages(conn) if body["direction"] == "Outbound"] == [
+        "run.1-2.a.1]",
+        "run.1-2.a.2 re 1]",
+    ]
+
+
+def test_as_long_as_nobody_was_told_of_a_session_it_is_a_new_one() -> None:
+    desk = Desk({"silent": 1.0})
+    conn = desk.open()
+    desk.say(conn, action="configureSession", deploymentId=DEPLOYMENT, token=TOKEN)
+    desk.half.door._settings = replace(desk.half.door._settings, silent=0.0)
+    assert desk.configure(desk.open())["body"]["newSession"] is True
+    assert desk.configure(desk.open())["body"]["newSession"] is False
 
 
 def test_numbers_go_on_after_a_conversation_that_is_forgotten() -> None:

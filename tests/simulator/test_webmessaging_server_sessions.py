@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from typing import Any
 
 import pytest
 
+from harness.conformance.bench import SECRET
 from harness.simulator.config import SimConfig
 from harness.simulator.spelling import SimConfigError
 from tests.simulator.webmessaging_kit import DEPLOYMENT, TOKEN, Desk
@@ -272,6 +274,19 @@ def test_sixty_requests_a_minute_over_one_connection_whatever_they_are() -> None
     assert desk.configure(desk.open(peer="127.0.0.1:3001"))["code"] == 200
 
 
+def test_operators_are_limited_by_their_client() -> None:
+    desk = Desk({}, {"limit_sets": ["webmessaging"], "queues": ["q-1"]})
+    basic = b64encode(f"guestswarm:{SECRET}".encode()).decode()
+    number = desk.request("POST", "/oauth/token", b"grant_type=client_credentials", authorization=f"Basic {basic}")
+    token = desk.answer(number)[1]["access_token"]
+    asked = [desk.request("GET", "/api/v2/routing/queues", token=token) for _ in range(301)]
+    desk.run(1)
+    assert [desk.answer(number)[0] for number in asked].count(429) == 1
+    number = desk.request("GET", "/api/v2/conversations/messages/x/details", token=token)
+    status, body = desk.answer(number)
+    assert (status, body["limit"]["key"], body["limit"]["value"]) == (429, "org.app.user.rate.per.minute", 300)
+
+
 def test_history_limit_and_connections_of_a_deployment() -> None:
     table = {
         "limit_sets": ["webmessaging"],
@@ -313,10 +328,6 @@ def test_settings_are_checked(own: dict[str, Any]) -> None:
 
 # ------------------------------------------------------------ operators
 def test_what_an_operator_may_ask() -> None:
-    from base64 import b64encode
-
-    from harness.conformance.bench import SECRET
-
     desk = Desk({"disconnect": "Send"}, {"queues": ["q-1", "q-2", "q-3"]})
     conn = desk.session()
     mid = desk.text(conn, 1)["body"]["channel"]["messageId"]

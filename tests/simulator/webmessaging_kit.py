@@ -61,8 +61,15 @@ class Desk(Bench):
 
     def ask(self, conn: int, action: str, token: str = TOKEN, **fields: Any) -> dict[str, Any]:
         """Any action; the newest frame after it."""
+        before = len(self.pushed.get(conn, ()))
         self.say(conn, action=action, token=token, **fields)
+        while len(self.pushed.get(conn, ())) == before and conn in self.engine.conns and self.waits():
+            self.run(0.001)
         return self.last(conn)
+
+    def waits(self) -> bool:
+        """Is a message held back until its time has come?"""
+        return any(conv.waiting for conv in self.engine.conversations.values() if conv.echo_due > self.now)
 
     def text(self, conn: int, seq: int, token: str = TOKEN, *, label: str = "1-1", **fields: Any) -> dict[str, Any]:
         """A guest's text."""
@@ -103,7 +110,11 @@ class Desk(Bench):
 
     def history(self, jwt: str, query: str = "") -> dict[str, Any]:
         """A page of the history."""
-        status, body = self.answer(self.request("GET", f"/api/v2/webmessaging/messages{query}", token=jwt))
+        number = self.request("GET", f"/api/v2/webmessaging/messages{query}", token=jwt)
+        for _ in range(50):
+            if number not in self.answers:
+                self.run(0.001)  # until the times that it shows have come
+        status, body = self.answer(number)
         assert status == 200, body
         return dict(body)
 

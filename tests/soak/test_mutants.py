@@ -172,7 +172,7 @@ CLIENT: dict[str, tuple[Any, set[str]]] = {
     ),
     "takes a refresh for a first grant": (recording(wrong_kind), {"tokens.client_credentials", "tokens.refresh_token"}),
     "does not read its own messages back": (
-        recording(lambda row: [] if isinstance(row, ops.Arrived) and row.direction == ops.GUEST and row.seq == 2 else [row]),
+        recording(lambda row: [] if isinstance(row, ops.Arrived) and row.direction == ops.GUEST and row.seq % 3 == 2 else [row]),
         {"messages.returned", "lost.ingest"},
     ),
 }

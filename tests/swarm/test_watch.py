@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import gc
 import time
+from pathlib import Path
 
 import gevent
+import pytest
 from gevent.monkey import get_original
 
 from harness.metrics.recorder import Recorder
-from harness.swarm.watch import Watch
+from harness.swarm.watch import Watch, cpu_stat_of, file_limit, local_ports
 
 block = get_original("time", "sleep")
 
@@ -68,3 +70,45 @@ def test_watching_costs_little() -> None:
     finally:
         watch.stop()
     assert spent < 0.1, f"{spent * 100:.1f} % of a core for an idle process"
+
+
+@pytest.mark.parametrize(
+    ("groups", "place"),
+    [
+        ("0::/user.slice/run\n", "user.slice/run"),
+        ("0::/seen/from/outside\n", ""),
+        ("4:memory:/x\n2:cpu,cpuacct:/job\n0::/\n", "cpu,cpuacct/job"),
+        ("1:cpu:/elsewhere\n0::/\n", "cpu"),
+    ],
+)
+def test_the_group_is_found_in_either_hierarchy_and_within_a_container(tmp_path: Path, groups: str, place: str) -> None:
+    assert cpu_stat_of(groups, tmp_path) == ""
+    (tmp_path / place).mkdir(parents=True, exist_ok=True)
+    (tmp_path / place / "cpu.stat").write_text("nr_periods 100\nnr_throttled 7\nthrottled_time 2500000\n")
+    assert cpu_stat_of(groups, tmp_path) == str(tmp_path / place / "cpu.stat")
+
+
+def test_a_group_without_a_quota_is_not_the_one(tmp_path: Path) -> None:
+    """The root of version 2 says nothing of throttling."""
+    (tmp_path / "cpu.stat").write_text("usage_usec 5\n")
+    assert cpu_stat_of("0::/\n", tmp_path) == ""
+
+
+def test_room_is_read_from_the_system() -> None:
+    assert file_limit() > 0
+    ports = local_ports()
+    assert ports is None or ports > 1000
+
+
+def test_all_that_the_kernel_tells_is_in_the_figures() -> None:
+    watch = Watch(Recorder("ab12", "1"))
+    watch.start()
+    try:
+        gevent.sleep(0.02)
+        gc.collect()
+        figures, _ = watch.close()
+    finally:
+        watch.stop()
+    assert figures["gc.g2.pauses"] >= 1
+    assert figures["open_files.limit.max"] == file_limit()
+    assert figures["open_files.max"] < figures["open_files.limit.max"]

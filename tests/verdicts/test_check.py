@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from harness.journal.records import Interval
 from harness.metrics.histogram import Histogram, sparse_of
 from harness.verdicts.abort import RuleWatch
-from harness.verdicts.check import Evidence, check, doubted, judge_rules, order_interval
+from harness.verdicts.check import NARROW, Evidence, bracket_width, check, doubted, judge_rules, order_interval
 from harness.verdicts.intervals import ranks, share_interval
 from harness.verdicts.lattice import RuleResult, Verdict
 from harness.verdicts.slo import parse
@@ -129,14 +129,59 @@ def test_a_bracket_that_gives_two_answers_is_unknown() -> None:
     assert judged("echo p99 < 700 ms", evidence).verdict is FAIL
 
 
-def test_a_wide_bracket_is_no_verdict_unless_the_limit_is_far() -> None:
+def test_a_wide_bracket_is_no_verdict_however_far_the_limit_is() -> None:
     evidence = times([100.0] * 20_000, response_low=[50.0] * 20_000)
     result = judged("echo p99 < 120 ms", evidence)
     assert result.verdict is UNKNOWN
     assert result.note.startswith("generator-limited")
     assert judged("echo p99 < 90 ms", evidence).verdict is UNKNOWN
+    assert judged("echo p99 < 2 s", evidence).verdict is UNKNOWN
+    assert bracket_width(parse("echo p99 < 2 s"), evidence) == pytest.approx(0.5, abs=0.01)
+    evidence.wide = 0.6
     assert judged("echo p99 < 2 s", evidence).verdict is PASS
     assert judged("echo p99 < 120 ms", times([100.0] * 20_000, response_low=[50.0] * 10)).verdict is PASS
+
+
+def test_a_bracket_of_a_few_milliseconds_is_sharp_but_still_gives_no_two_answers() -> None:
+    evidence = times([4.0] * 20_000, response_low=[1.0] * 20_000)
+    assert judged("echo p99 < 2 s", evidence).verdict is PASS
+    assert judged("echo p99 < 500 us", evidence).verdict is FAIL
+    assert judged("echo p99 < 3 ms", evidence).verdict is UNKNOWN
+    assert bracket_width(parse("echo p99 < 3 ms"), evidence) == NARROW
+    assert judged("echo p99 < 2 s", times([9.0] * 20_000, response_low=[3.0] * 20_000)).verdict is UNKNOWN
+
+
+def timed_out(ok: int, late: int, **failed: int) -> Evidence:
+    """So many that took 50 ms, so many that were given 15 s, and failures that came at once."""
+    slow = Histogram.of([15_000_000] * late + [1000] * sum(failed.values()))
+    histograms = {"reply|ok|response": Histogram.of([50_000] * ok), "reply|fail|response": slow}
+    counters = {**SENT, "failed|reply|fail|reply_timeout": late}
+    counters |= {f"failed|reply|fail|{cause}": number for cause, number in failed.items()}
+    return Evidence(histograms, counters)
+
+
+def test_where_too_many_timed_out_the_percentile_is_longer_than_the_time_out() -> None:
+    assert judged("reply p99 < 800 ms", timed_out(99_000, 1_000)).verdict is PASS
+    result = judged("reply p99 < 800 ms", timed_out(98_900, 1_100))
+    assert (result.verdict, result.observed.value, result.observed.low) == (FAIL, None, 800)
+    assert result.note == "1,100 of 100,000 timed out"
+    assert judged("reply p90 < 800 ms", timed_out(98_900, 1_100)).verdict is PASS
+    assert judged("reply p99 < 20 s", timed_out(98_900, 1_100)).verdict is UNKNOWN, "nobody knows how long they would have taken"
+    assert judged("reply p99 > 20 s", timed_out(98_900, 1_100)).verdict is UNKNOWN
+    assert judged("reply p50 < 800 ms", timed_out(0, 100)).verdict is FAIL
+    assert judged("reply p99 < 800 ms", timed_out(99_000, 100, refused=5_000)).verdict is PASS
+    blurred = timed_out(98_900, 1_100, refused=5_000)
+    blurred.histograms = {**blurred.histograms, "reply|fail|response": Histogram.of([15_000_000] * 3_000 + [1000] * 3_100)}
+    assert judged("reply p99 < 800 ms", blurred).verdict is UNKNOWN, "the slow ones may be those that were refused"
+
+
+def test_a_percentile_beyond_the_range_is_not_invented() -> None:
+    hour = 3_600_000.0
+    evidence = times([50.0] * 9_000 + [2 * hour] * 1_000)
+    assert judged("echo p50 < 1 s", evidence).verdict is PASS
+    result = judged("echo p95 < 1 s", evidence)
+    assert (result.verdict, result.observed.value, result.observed.low) == (FAIL, None, hour)
+    assert judged("echo p95 < 3 h", evidence).verdict is UNKNOWN
 
 
 @given(

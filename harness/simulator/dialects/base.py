@@ -194,6 +194,10 @@ class DialectHalf:
         for conn in conns:
             self.engine.push(now, conn, data)
 
+    def ripens_in(self, now: int, conv: Conversation) -> int:  # noqa: ARG002
+        """How long a message that was stored just now has to wait before it may be pushed: its stamp must not lie in the future."""
+        return 0
+
     def odd_frame(self, conv: Conversation, message: Message, kind: str) -> str:  # noqa: ARG002
         """Text for `wrong_id`, `unknown_type` and `oversize`; "" for the common one."""
         return ""

@@ -137,7 +137,7 @@ class Webmessaging(DialectHalf):
             return self.refuse(now, conn, code, "token is missing or is none", tracing)
         if action in self._actions:
             session = link.session
-            if session is None or token != link.token:
+            if session is None or token != link.token or session.forgotten:
                 return self.refuse(now, conn, 4007, "there is no such session", tracing)
             if not session.alive:
                 return self.refuse(now, conn, 4006, "the session has expired", tracing)
@@ -284,6 +284,11 @@ class Webmessaging(DialectHalf):
         """A message's frame; an echo is one as well."""
         return self.sessions.said(conv, message).text
 
+    def ripens_in(self, now: int, conv: Conversation) -> int:
+        """Until the time that was moved on for its stamp has come."""
+        self.sessions.catch_up(conv)
+        return self.sessions.ahead(now, conv.data.session)
+
     def odd_frame(self, conv: Conversation, message: Message, kind: str) -> str:
         """Frames that should not be."""
         if kind == "wrong_id":
@@ -316,7 +321,8 @@ class Webmessaging(DialectHalf):
             session.read_only = read_only
         if session.conv is conv:
             session.conv = None
+        self.sessions.over(now, session)
 
     def forget(self, conv: Conversation) -> None:
-        """What it held is not listed any more, as soon as there is nobody who might go on with it."""
+        """The session keeps what it held, as long as there may be somebody who goes on with it."""
         self.sessions.forget(conv)

@@ -77,7 +77,7 @@ class Door:
         talk = session.talks[-1] if session.talks and session.conv is not None else None
         body = frames.session_body(
             self._settings,
-            new=new,
+            new=new or not session.told,
             read_only=session.read_only,
             cleared=stepped,
             expires_s=self._half.sessions.expires_s(session),
@@ -85,7 +85,13 @@ class Door:
         )
         if self._settings.silent > 0.0 and self._rng.random() < self._settings.silent:
             return engine.truth.row(now, "mishap", conn.id, code=0)
-        return self._half.respond(now, conn, "SessionResponse", body, tracing, engine.ready(now, conn))
+        ready = engine.ready(now, conn)
+
+        def done(at: int, ok: bool) -> None:
+            session.told = session.told or ok
+            ready(at, ok)
+
+        return self._half.respond(now, conn, "SessionResponse", body, tracing, done)
 
     def _enter(self, now: int, conn: Conn, session: Session, token: str) -> None:
         """The connection is one of the session's; the oldest makes room for one too many."""

@@ -24,6 +24,7 @@ DEPLOYMENT = "/webdeployments/v1/deployments/{deploymentId}"
 DEVICES = "/api/v2/webmessaging/deployments/{deploymentId}/pushdevices/{deviceToken}"
 NO_BEARER = "No authentication bearer token specified in authorization header."
 TALKS = "/api/v2/conversations/messages/{id}"
+_HISTORY = (settings_of.HISTORY_KEY, settings_of.HISTORY_PER_MINUTE)
 
 
 def error(status: int, code: str, message: str, context: str, **more: Any) -> Body:
@@ -68,27 +69,28 @@ class Rest:
 
     def routes(self) -> list[Route]:
         """All endpoints."""
+        operators = self._limited_body("platform.api", settings_of.OPERATORS_KEY, settings_of.OPERATORS_PER_MINUTE)
         return [
             Route("GET", f"{DEPLOYMENT}/config.json", self._config),
             Route("GET", f"{DEPLOYMENT}/domains.json", self._domains),
-            Route("GET", "/api/v2/webmessaging/messages", self._history, "list", self._limited_body()),
+            Route("GET", "/api/v2/webmessaging/messages", self._history, "list", self._limited_body("webmessaging", *_HISTORY)),
             Route("POST", f"{TOKENS}/oauthcodegrantjwtexchange", self._exchange, "token"),
             Route("POST", f"{TOKENS}/refresh", self._renew, "token"),
             Route("DELETE", f"{TOKENS}/revoke", self._revoke, "token"),
             *[Route(method, DEVICES, self._device) for method in ("POST", "PATCH", "DELETE")],
             Route("POST", "/oauth/token", self._operator, "token", '{"error":"rate_limited"}', self._is_operators),
-            Route("GET", "/api/v2/routing/queues", self._queues, "list", claims=self._by_operator),
-            Route("GET", f"{TALKS}/details", self._details, "list"),
+            Route("GET", "/api/v2/routing/queues", self._queues, "list", operators, self._by_operator),
+            Route("GET", f"{TALKS}/details", self._details, "list", operators),
             Route("PATCH", TALKS, self._change, "send", claims=self._by_operator),
         ]
 
     def _refuse(self, now: int, exchange: Exchange, status: int, code: str, message: str) -> None:
         self._engine.answer(now, exchange, status, error(status, code, message, self._engine.new_uuid()))
 
-    def _limited_body(self) -> str:
-        """What is answered with the 429 of the history's limit."""
+    def _limited_body(self, namespace: str, key: str, value: int) -> str:
+        """What is answered with the 429 of a limit."""
         text = "Rate limit exceeded the maximum. Retry the request in [{wait}] seconds"
-        limit = {"namespace": "webmessaging", "key": settings_of.HISTORY_KEY, "value": settings_of.HISTORY_PER_MINUTE}
+        limit = {"namespace": namespace, "key": key, "value": value}
         return json.dumps(error(429, "too.many.requests", text, self._engine.new_uuid(), limit=limit))
 
     # ------------------------------------------------------------ deployment
@@ -131,6 +133,10 @@ class Rest:
         size = min(size, settings.page_cap)
         if session.conv is not None:
             self._half.sessions.catch_up(session.conv)
+        ahead = self._half.sessions.ahead(now, session)
+        if ahead:
+            exchange.timer = engine.timers.at(now + ahead, self._history, exchange)
+            return None
         entries = session.history()
         total = len(entries)
         page = entries[max(0, total - size * number) : max(0, total - size * (number - 1))][::-1]

@@ -13,12 +13,16 @@ from harness.simulator.dialects import webmessaging_frames as frames
 from harness.simulator.dialects.webmessaging_frames import Body, Guests
 from harness.simulator.dialects.webmessaging_settings import WebmessagingTable
 from harness.simulator.spelling import SECOND
+from harness.simulator.tables import MS
 from harness.simulator.timers import Timer
 from harness.simulator.truth import Stream
 
 if TYPE_CHECKING:
     from harness.simulator.dialects.webmessaging_files import File
     from harness.simulator.engine import Engine
+
+
+MOST_AHEAD = 50 * MS
 
 
 def digest_of(token: str) -> str:
@@ -94,11 +98,13 @@ class Session:
         "digest",
         "expiry",
         "files",
+        "left",
         "number",
         "read_only",
         "stamp",
         "talks",
         "token",
+        "told",
     )
 
     def __init__(self, token: str, now: int) -> None:
@@ -114,13 +120,22 @@ class Session:
         """In the order in which they were configured."""
         self.conv: Conversation | None = None
         """The one that goes on; none before the first word, and after the last one."""
+        self.left = now
+        """When its last connection went."""
         self.read_only = self.cleared = False
+        self.told = False
+        """Has the guest been told of it? As long as it has not, it is a new one."""
         self.talks: list[Talk] = []
         self.files: dict[str, File] = {}
         self.stamp = 0
         """The last `channel.time`."""
         self.number = 0
         """Conversations so far."""
+
+    @property
+    def forgotten(self) -> bool:
+        """Is its token free for another one? (An expired one's never is.)"""
+        return self.cleared and self.alive
 
     def next_stamp(self, wall_ms: int) -> int:
         """A time that no other message of the session has, and later than theirs."""
@@ -147,7 +162,7 @@ class Sessions:
     def find(self, token: str) -> Session | None:
         """The session of a token, expired ones included, cleared ones not."""
         session = self._all.get(token)
-        return None if session is None or session.cleared else session
+        return None if session is None or session.forgotten else session
 
     def clear(self, now: int, session: Session) -> None:
         """Its history is gone, and its token is free for another."""
@@ -164,41 +179,45 @@ class Sessions:
         if earlier is not None:
             session.number, session.stamp = earlier.number, earlier.stamp
         if len(self._all) > self._settings.sessions_kept:
-            self._forget_idle()
+            self._forget_idle(now)
         return session
 
-    def _forget_idle(self) -> None:
+    def _forget_idle(self, now: int) -> None:
         for token, session in list(self._all.items())[: self._settings.sessions_kept // 10 + 1]:
             if not session.conns and (session.conv is None or session.conv.closed):
-                self._engine.timers.cancel(session.expiry)
+                self.clear(now, session)
                 session.alive = False
                 del self._all[token]
-                self.by_digest.pop(session.digest, None)
 
     # ------------------------------------------------------------ forgetting
-    # A guest that is still there may go on after the end of a conversation that it was not told of, and looks for all of its words
-    # in the history: as long as that can be, neither they nor the numbers in their markers may begin anew.
+    # A guest may go on after the end of a conversation that it was not told of, and looks for all of its words in the history: as
+    # long as that can be, neither they nor the numbers in their markers may begin anew. So a session is kept whole or forgotten
+    # whole: whoever shows its token then is told that the session is a new one.
     def forget(self, conv: Conversation) -> None:
         """The engine forgets a conversation."""
         talk: Talk = conv.data
-        if talk.session.conns:
+        if talk in talk.session.talks:
             talk.held = list(conv.streams.values())
             for stream in talk.held:
                 stream.users += 1
-        else:
-            talk.forget()
+
+    def over(self, now: int, session: Session) -> None:
+        """A conversation has ended, which the engine is about to forget in a while."""
+        self._engine.timers.at(now + self._engine.config.forget_after + 1, self._let_go, session)
 
     def part(self, now: int, session: Session | None, conn: Conn) -> None:
         """A connection is the session's no longer."""
         if session is not None and conn in session.conns:
             session.conns.remove(conn)
             if not session.conns:
+                session.left = now
                 self._engine.timers.at(now + self._engine.config.forget_after, self._let_go, session)
 
     def _let_go(self, now: int, session: Session) -> None:
-        if not session.conns:
-            for talk in [talk for talk in session.talks if talk.held is not None]:
-                self._erase(now, talk)
+        """Forget it, if nobody was there for long enough and the engine has forgotten all that was said."""
+        absent = not session.conns and now >= session.left + self._engine.config.forget_after
+        if absent and session.talks and all(talk.held is not None for talk in session.talks):
+            self.clear(now, session)
 
     def _erase(self, now: int, talk: Talk) -> None:
         talk.forget()
@@ -224,6 +243,14 @@ class Sessions:
         for conn in session.conns:
             self._engine.bind(now, conn, conv)
         return conv
+
+    def ahead(self, now: int, session: Session) -> int:
+        """How long until the server's clock shows the session's last stamp.
+
+        Only where that was moved on for the sake of another one: if the clock was set back, nobody waits until it is there again.
+        """
+        wait = session.stamp * MS - self._engine.stamp_ns(now)
+        return wait if 0 < wait <= MOST_AHEAD else 0
 
     def catch_up(self, conv: Conversation) -> None:
         """Give every stored message that has none its body, in stored order."""

@@ -28,6 +28,9 @@ UNKNOWN = "unknown"
 """How limits and rows name every other action."""
 HISTORY = "GET /api/v2/webmessaging/messages"
 HISTORY_KEY, HISTORY_PER_MINUTE = "get.history.rate.per.minute", 10
+QUEUES, DETAILS = "GET /api/v2/routing/queues", "GET /api/v2/conversations/messages/{id}/details"
+"""What operators ask; their one change shares its path with other dialects' guests, and is not limited."""
+OPERATORS_KEY, OPERATORS_PER_MINUTE = "org.app.user.rate.per.minute", 300
 
 
 CODES = (
@@ -155,6 +158,9 @@ def limit_set(settings: WebmessagingTable) -> list[dict[str, Any]]:
         {"endpoint": "frame echo", "rate": "2/min", "scope": "connection", **minute},  # health.check.per.connection.rate.per.minute
         {"endpoint": "GET /v1", "rate": "1000/min", "scope": "deployment", **minute},  # connections.rate.per.minute
         {"endpoint": HISTORY, "rate": f"{HISTORY_PER_MINUTE}/min", "scope": "session", **minute},  # get.history.rate.per.minute
+        # org.app.user.rate.per.minute, and org.user.rate.per.minute over all clients
+        {"endpoint": f"{QUEUES}|{DETAILS}", "rate": f"{OPERATORS_PER_MINUTE}/min", "scope": "client", **minute},
+        {"endpoint": f"{QUEUES}|{DETAILS}", "rate": "3000/min", "scope": "organisation", **minute},
     ]
 
 
