@@ -115,7 +115,9 @@ def prove(name: str) -> bool:
     began = time.monotonic()
     open_seeds = [seed for seed in range(1, count + 1) if str(seed) not in state["trials"]]
     with ThreadPoolExecutor(at_once) as pool:
-        while open_seeds and time.monotonic() - began < LIMIT_S - 100:
+        longest = 90.0  # what a batch may take: the longest so far, and a guess before there is one
+        while open_seeds and time.monotonic() - began + longest < LIMIT_S:
+            started = time.monotonic()
             batch, open_seeds = open_seeds[:at_once], open_seeds[at_once:]
             for seed, result in zip(batch, pool.map(trial, batch), strict=True):
                 state["trials"][str(seed)] = result
@@ -123,6 +125,7 @@ def prove(name: str) -> bool:
             state["failed"] = sorted(int(key) for key, one in state["trials"].items() if not one["ok"])
             FOLDER.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(state, indent=1, sort_keys=True) + "\n")
+            longest = max(longest, time.monotonic() - started)
     if open_seeds:
         print(f"{name}: call again to go on", flush=True)
     print(f"{name}: {len(state['trials'])} of {count} trials, failed: {state.get('failed', []) or 'none'}", flush=True)
