@@ -50,7 +50,8 @@ def health_words(model: Model) -> str:
     if late:
         return f"The generator cannot be believed: {_over(late[0])}."
     delay = next((line for line in judged if line.name == "send delay p99"), None)
-    first = "The generator kept up" + (
+    kept = "The generator was late, though no rule hangs on it" if delay and not delay.ok else "The generator kept up"
+    first = kept + (
         f": 99 % of messages left within {ms(delay.value)} of their intended instant (limit {ms(delay.limit)})" if delay else ""
     )
     warned = [line for line in judged if not line.ok]
