@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.calibration.timings import Join, join_timings, read_timings
-from harness.cli.run import Signals, drive, judge_simulator
+from harness.cli.options import judge_simulator
+from harness.cli.run import Signals, drive
 from harness.cli.terminal import Terminal
 from harness.config import load_scenario
 from harness.report.build import TRUTH, build_model

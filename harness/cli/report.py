@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.cli.terminal import Terminal
 from harness.errors import RunFolderError
-from harness.runs.folder import find_run
+from harness.runs.folder import find_run, read_manifest
 
 
 def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -22,11 +22,14 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
 def execute(args: argparse.Namespace, terminal: Terminal) -> int:
     """Build it; the exit code is the verdict's."""
     from harness.report.build import build_model, build_report
+    from harness.report.jobs import job_kind
     from harness.report.summary import summary_json
     from harness.report.text import verdict_text
 
     folder = find_run(args.runs, args.run)
     args.folder = folder
+    if kind := job_kind(read_manifest(folder)):
+        return _job(folder, kind, terminal)
     code = 0
     try:
         model = build_report(folder)
@@ -41,6 +44,30 @@ def execute(args: argparse.Namespace, terminal: Terminal) -> int:
     terminal.result(verdict_text(model, width=width, color=terminal.color, ascii_only=terminal.ascii_only))
     terminal.result(_shown(folder))
     return model.exit_code or code
+
+
+def _job(folder: Path, kind: str, terminal: Terminal) -> int:
+    from harness.report.jobs import build_job, write_job
+    from harness.report.text import clean, told
+
+    report = build_job(folder, kind)
+    code = 0
+    try:
+        write_job(folder, report)
+    except RunFolderError as error:
+        terminal.note(f"guestswarm: {error}")
+        code = int(error.exit_code)
+    if terminal.json:
+        terminal.result(report.summary.decode().rstrip())
+        return report.exit_code or code
+    blocks = [[clean(reason.text) for reason in report.reasons], [*report.rows], [*report.facts]]
+    width = terminal.width if terminal.boxed else None
+    shown = [block for block in blocks if block]
+    terminal.result(
+        told(report.verdict, report.exit_code, shown, width=width, color=terminal.color, ascii_only=terminal.ascii_only)
+    )
+    terminal.result(_shown(folder))
+    return report.exit_code or code
 
 
 def _shown(folder: Path) -> str:

@@ -13,7 +13,6 @@ import signal
 import subprocess
 import sys
 import time
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,8 +22,10 @@ from secrets import token_urlsafe
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from harness.cli.options import add_load_options, add_scenario_options, read_scenario
+from harness.cli.plan import run_plan, tell
 from harness.cli.terminal import Terminal
-from harness.config import Scenario, check_authorised, load_scenario
+from harness.config import Scenario, check_authorised
 from harness.config.local import is_local
 from harness.config.secret import resolve
 from harness.core.credentials import Secret
@@ -53,26 +54,9 @@ _BEFORE_LOAD = (ExitCode.USAGE, ExitCode.UNREACHABLE, ExitCode.NOT_AUTHORISED)
 def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
     """The command's options."""
     parser = commands.add_parser("run", parents=[common], help="run a scenario: load, drain, verdict, report")
-    parser.add_argument("scenario", metavar="SCENARIO", help="a scenario file (.toml)")
-    parser.add_argument("--simulate", action="store_true", help="send the guests to the embedded simulator whatever the target is")
-    parser.add_argument("-u", "--users", metavar="N", help="number of guests ([guests] count, or max_guests)")
-    parser.add_argument("-r", "--rate", type=_rate, metavar="N", help="guests that arrive per second (sets [load] ramp)")
-    parser.add_argument("-t", "--time", metavar="DURATION", help='full load, such as "60s" or "10min" ([load] duration)')
-    parser.add_argument("--seed", metavar="N", help="[scenario] seed")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any key, such as load.loss_wait=10s")
-    parser.add_argument("--tls", action="store_true", help="simulator only: speak TLS to it")
-    parser.add_argument("--quiet", action="store_true", help="no progress")
+    add_scenario_options(parser)
+    add_load_options(parser)
     parser.set_defaults(execute=execute)
-
-
-def _rate(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
-    return value
 
 
 def execute(args: argparse.Namespace, terminal: Terminal) -> int:
@@ -82,10 +66,12 @@ def execute(args: argparse.Namespace, terminal: Terminal) -> int:
         simulated = args.simulate or scenario.simulated
         if args.tls and not simulated:
             raise UsageError("--tls is for the simulator; a target's URLs say themselves what they speak", where="--tls")
+        if args.dry_run:
+            return tell(run_plan("run", scenario, simulated=simulated), scenario, terminal, simulated=simulated)
         if not simulated:
             check_authorised(scenario, foreign_hosts(scenario), datetime.now(UTC))
         secret = _secret(scenario, simulated)
-        folder = create_run(args.runs, scenario.name, _manifest(scenario, simulated, args.runs))
+        folder = create_run(args.runs, scenario.name, manifest_of(scenario, simulated, args.runs))
         args.folder = folder
         resolved = folder / RESOLVED
         write_json(resolved, scenario.resolved())
@@ -94,55 +80,6 @@ def execute(args: argparse.Namespace, terminal: Terminal) -> int:
 
 
 # ------------------------------------------------------------------ before
-def overrides_of(args: argparse.Namespace) -> dict[str, Any]:
-    """Flags as dotted keys; the ones with a name of their own win over `--set`."""
-    overrides: dict[str, Any] = {}
-    for pair in args.set:
-        key, equals, value = pair.partition("=")
-        if not equals or not key.strip():
-            raise UsageError("needs KEY=VALUE, such as load.duration=90s", where="--set")
-        overrides[key.strip()] = value
-    if args.users is not None:
-        overrides["guests.max_guests" if _open_model(Path(args.scenario)) else "guests.count"] = args.users
-    if args.time is not None:
-        overrides["load.duration"] = args.time
-    if args.seed is not None:
-        overrides["scenario.seed"] = args.seed
-    return overrides
-
-
-def _open_model(path: Path) -> bool:
-    """Whether the file asks for arrivals at a rate; what is wrong with it otherwise is said later."""
-    try:
-        guests = tomllib.loads(path.read_text("utf-8-sig")).get("guests")
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(guests, dict) and "max_guests" in guests
-
-
-def read_scenario(args: argparse.Namespace) -> Scenario:
-    """The scenario with flags applied and the simulator's table judged by the simulator's own reader."""
-    overrides = overrides_of(args)
-    scenario = load_scenario(args.scenario, overrides, simulate=args.simulate, validate_simulator=judge_simulator)
-    if args.rate is None:
-        return scenario
-    if scenario.guests.count is None:
-        overrides["guests.arrivals_per_s"] = args.rate
-    else:
-        overrides["load.ramp"] = f"{round(scenario.guests.count / args.rate * 1000)}ms"
-    return load_scenario(args.scenario, overrides, simulate=args.simulate, validate_simulator=judge_simulator)
-
-
-def judge_simulator(table: dict[str, Any]) -> None:
-    """Let the simulator's own reader look at its table; it raises what it does not like."""
-    from harness.simulator.config import SimConfig
-
-    credentials = table.get("credentials")
-    if isinstance(credentials, dict):  # its secret is fetched by us, and given by environment
-        table = {**table, "credentials": {key: value for key, value in credentials.items() if key != "client_secret"}}
-    SimConfig.from_table(table)
-
-
 def foreign_hosts(scenario: Scenario) -> tuple[str, ...]:
     """Hosts of the target that are not this machine, judged by address. No name server is asked: that would be a packet already."""
     return tuple(host for host in scenario.hosts() if not is_local(host))
@@ -174,7 +111,8 @@ def _secret(scenario: Scenario, simulated: bool) -> Secret:
     return Secret(token_urlsafe(24))
 
 
-def _manifest(scenario: Scenario, simulated: bool, runs: Path) -> dict[str, Any]:
+def manifest_of(scenario: Scenario, simulated: bool, runs: Path) -> dict[str, Any]:
+    """A run's manifest, with the calibration of this machine that is found in `runs`."""
     cited = cite(runs)
     made = new_manifest(
         scenario=scenario.resolved(),
@@ -255,16 +193,33 @@ class Driven:
     simulator: dict[str, Any]
 
 
-def drive(scenario: Scenario, runs: Path, terminal: Terminal, signals: Signals) -> tuple[Path, Driven]:
-    """One run against the embedded simulator, without a report. Returns its folder and how it ended."""
-    folder = create_run(runs, scenario.name, _manifest(scenario, simulated=True, runs=runs))
+def drive(
+    scenario: Scenario,
+    runs: Path,
+    terminal: Terminal,
+    signals: Signals,
+    *,
+    simulated: bool = True,
+    tls: bool = False,
+    more: Mapping[str, Any] | None = None,
+    calibrations: Path | None = None,
+) -> tuple[Path, Driven]:
+    """One run without a report, in a folder under `runs`. Returns the folder and how the run ended.
+
+    `more` goes into its manifest as well; `calibrations`: where the machine's calibration is, if not in `runs`.
+    Raises NotAuthorisedError, and what the load child refused to begin for.
+    """
+    if not simulated:
+        check_authorised(scenario, foreign_hosts(scenario), datetime.now(UTC))
+    secret = _secret(scenario, simulated)
+    folder = create_run(runs, scenario.name, {**manifest_of(scenario, simulated, calibrations or runs), **(more or {})})
     resolved = folder / RESOLVED
     write_json(resolved, scenario.resolved())
-    run = _Run(scenario, folder, terminal, signals, _secret(scenario, simulated=True))
-    progress = run.progress("simulated")
+    run = _Run(scenario, folder, terminal, signals, secret)
+    progress = run.progress("simulated" if simulated else ", ".join(scenario.hosts()))
     figures: dict[str, Any] = {}
     try:
-        with run.with_simulator(simulated=True, tls=False) as address:
+        with run.with_simulator(simulated=simulated, tls=tls) as address:
             LoadOrder(str(resolved), {}, address).write(folder)
             status = run.load(progress)
             if run.simulator is not None and run.simulator.running:
@@ -328,7 +283,7 @@ class _Run:
             return code
         told = self.signals.told
         self.note_end(status)
-        code = self._report(runs)
+        code = report_child(self.folder, runs, self.terminal, self.signals)
         if told and code != ExitCode.INTERNAL:
             return self.signals.exit_code
         return int(ExitCode.INTERNAL) if status == ExitCode.INTERNAL else code
@@ -445,27 +400,28 @@ class _Run:
         except RunFolderError as error:  # no space any more: the journal still says what there was
             self.terminal.note(f"guestswarm: {error}")
 
-    def _report(self, runs: Path) -> int:
-        """Rebuild the run from its journal in a process of its own; that one says the verdict, and on the last line the path."""
-        argv = [*REPORT_COMMAND, str(self.folder), "--runs", str(runs)]
-        argv += ["--json"] * self.terminal.json + ["--no-color"] * (not self.terminal.color)
-        before = self.signals.count
-        child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=death_tie())  # noqa: S603
-        deadline = time.monotonic() + _REPORT_S
-        while True:
-            try:
-                code = child.wait(0.25)
-                if code in _VERDICTS:
-                    return code
-                self.terminal.note(f"The report ended with status {code}; make it again: guestswarm report {self.folder}")
-                return int(ExitCode.UNKNOWN)
-            except subprocess.TimeoutExpired:
-                stopped = self.signals.count > before
-                if stopped or time.monotonic() > deadline:
-                    child.kill()
-                    child.wait()
-                    self.terminal.note(f"The report was not finished; make it later: guestswarm report {self.folder}")
-                    return self.signals.exit_code if stopped else int(ExitCode.UNKNOWN)
+
+def report_child(folder: Path, runs: Path, terminal: Terminal, signals: Signals) -> int:
+    """Rebuild the run from its journal in a process of its own; that one says the verdict, and on the last line the path."""
+    argv = [*REPORT_COMMAND, str(folder), "--runs", str(runs)]
+    argv += ["--json"] * terminal.json + ["--no-color"] * (not terminal.color)
+    before = signals.count
+    child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=death_tie())  # noqa: S603
+    deadline = time.monotonic() + _REPORT_S
+    while True:
+        try:
+            code = child.wait(0.25)
+            if code in _VERDICTS:
+                return code
+            terminal.note(f"The report ended with status {code}; make it again: guestswarm report {folder}")
+            return int(ExitCode.UNKNOWN)
+        except subprocess.TimeoutExpired:
+            stopped = signals.count > before
+            if stopped or time.monotonic() > deadline:
+                child.kill()
+                child.wait()
+                terminal.note(f"The report was not finished; make it later: guestswarm report {folder}")
+                return signals.exit_code if stopped else int(ExitCode.UNKNOWN)
 
 
 def _simulator_table(scenario: Scenario) -> Mapping[str, Any]:

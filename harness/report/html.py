@@ -10,7 +10,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from harness.core.ops import AGENT, GUEST, MEASURES
@@ -22,7 +21,8 @@ from harness.report.clocks import HEAD as CLOCKS
 from harness.report.clocks import clock_rows, clock_words
 from harness.report.examples import Example, examples
 from harness.report.fold import journals
-from harness.report.model import HealthLine, Model, Percentiles
+from harness.report.model import Model, Percentiles
+from harness.report.page import health_strip, page
 from harness.report.plots.anomalies import anomalies as draw_anomalies
 from harness.report.plots.conversation import conversation as draw_conversation
 from harness.report.plots.distribution import distribution as draw_distribution
@@ -37,46 +37,15 @@ from harness.verdicts.lattice import RuleResult, Verdict
 
 PAGE = "report.html"
 TRUTH = "truth.jsonl"
-_TEMPLATES = Path(__file__).parent / "templates"
 _EXAMPLES_BYTES = 260_000
 """Pictures of conversations beyond this are left out; their words stay."""
-_MAX_TEXT = 2_000
 _GRAVITY = {Verdict.FAIL: 0, Verdict.UNKNOWN: 1, Verdict.PASS: 2}
-_GLYPHS = {**saw.GLYPHS, "PASS": "✓", "FAIL": "✕", "UNKNOWN": "?", "ok": "✓", "over": "✕", "warns": "!", "unmeasured": "–"}
 _NEEDS = {"p50": 20, "p90": 100, "p95": 200, "p99": 1_000, "p99.9": 10_000}
 
 
 def render(model: Model, folder: Path) -> str:
     """The page of a run folder whose model this is."""
-    return _environment().get_template("run.html.j2").render(_context(model, Path(folder)))
-
-
-def _environment() -> Environment:
-    env = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_readable,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    env.filters.update(shown=wording.shown, count=wording.count, ms=wording.ms, capital=wording.capital, coded=_coded)
-    env.globals.update(glyphs=_GLYPHS)
-    return env
-
-
-def _readable(value: Any) -> Any:
-    """The last net under every text that goes into the page: nothing in it may control, reorder, or run on."""
-    return wording.shown(value, _MAX_TEXT) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-def _coded(text: str) -> Markup:
-    """Text in which `what stands like this` is set as code."""
-    parts = text.split("`")
-    if len(parts) % 2 == 0:  # one is open: leave them all
-        return Markup("{}").format(text)
-    code, plain = Markup("<code>{}</code>"), Markup("{}")
-    return Markup("").join((code if number % 2 else plain).format(part) for number, part in enumerate(parts))
+    return page("run.html.j2", _context(model, Path(folder)))
 
 
 def _context(model: Model, folder: Path) -> dict[str, Any]:
@@ -94,7 +63,7 @@ def _context(model: Model, folder: Path) -> dict[str, Any]:
         "key": _key_figures(model),
         "heading": _heading(model),
         "incomplete": not model.figures.complete,
-        "health": _strip(model.health),
+        "health": health_strip(model.health),
         "clocks": (CLOCKS, list(clock_rows(model.figures))),
         "truth": sorted(model.truth, key=lambda row: row.equal is not False),
         "rules": _rules(model.rules),
@@ -178,36 +147,6 @@ def _key_figures(model: Model) -> list[tuple[str, str]]:
         ("reordered", wording.count(found["reordered"].low)),
         ("exit code", str(model.exit_code)),
     ]
-
-
-def _strip(lines: list[HealthLine]) -> list[dict[str, Any]]:
-    """Eight cells: the five signs that can decide, then the three of the others that are nearest to their limits."""
-    deciding, warning = lines[:5], lines[5:]
-    ranked = sorted(enumerate(warning), key=lambda one: (-(_fill(one[1]) or -1.0), one[0]))
-    return [_cell(line) for line in [*deciding, *(line for _, line in ranked[:3])]]
-
-
-def _fill(line: HealthLine) -> float | None:
-    if line.value is None or line.limit is None:
-        return None
-    if line.name in _FLOORS:  # what is missing against what may be
-        return min(max((1 - line.value) / max(1 - line.limit, 1e-9), 0.0), 1.0)
-    if line.limit <= 0:
-        return 1.0 if line.value > 0 else 0.0
-    return min(line.value / line.limit, 1.0)
-
-
-def _cell(line: HealthLine) -> dict[str, Any]:
-    state = "unmeasured" if line.ok is None else "ok" if line.ok else "over" if line.decides else "warns"
-    word = "at least" if line.name in _FLOORS else "limit"
-    return {
-        "name": line.name,
-        "state": state,
-        "value": sentences.sign(line, line.value),
-        "limit": f"{word} {sentences.sign(line, line.limit)}",
-        "fill": round((_fill(line) or 0) * 100),
-        "none": line.value is None,
-    }
 
 
 def _rules(rules: list[RuleResult]) -> list[dict[str, Any]]:
@@ -315,7 +254,6 @@ def _points(histogram: Histogram) -> list[dict[str, str]]:
     return found
 
 
-_FLOORS = frozenset({"sent/planned", "guests come/planned"})
 _LINES = ("response", "service", "delay", "span", "low", "middle", "high", "spread")
 
 

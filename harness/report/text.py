@@ -39,42 +39,62 @@ _ASCII = _Border("++++", "-", "|")
 
 def verdict_text(model: Model, *, width: int | None, color: bool = False, ascii_only: bool = False) -> str:
     """What a terminal of `width` columns shows: the box; without a terminal (`None`) the same words, one fact a line."""
+    return told(model.verdict, model.exit_code, _blocks(model), width=width, color=color, ascii_only=ascii_only)
+
+
+def told(
+    verdict: Verdict,
+    exit_code: int,
+    blocks: Sequence[Sequence[str]],
+    *,
+    width: int | None,
+    color: bool = False,
+    ascii_only: bool = False,
+) -> str:
+    """A verdict and its blocks of lines, for a terminal of `width` columns or for none."""
     if width is None:
-        return "\n".join(verdict_lines(model, ascii_only=ascii_only))
-    box = verdict_box(model, width, ascii_only=ascii_only)
+        return "\n".join(_lines(verdict, exit_code, blocks, ascii_only=ascii_only))
+    box = _box(verdict, exit_code, blocks, width, ascii_only=ascii_only)
     if not color:
         return box
     lines = box.split("\n")
-    tint, end = f"\x1b[{_TINTS[model.verdict]}m", "\x1b[0m"
+    tint, end = f"\x1b[{_TINTS[verdict]}m", "\x1b[0m"
     body = [f"{tint}{line[0]}{end}{line[1:-1]}{tint}{line[-1]}{end}" for line in lines[1:-1]]
     return "\n".join([f"{tint}{lines[0]}{end}", *body, f"{tint}{lines[-1]}{end}"])
 
 
 def verdict_lines(model: Model, *, ascii_only: bool = False) -> list[str]:
     """The verdict without a box: the word first, then one fact a line."""
-    glyph = (_PLAIN_GLYPHS if ascii_only else _GLYPHS)[model.verdict]
-    lines = [f"{glyph} {model.verdict.value}" if not ascii_only else model.verdict.value]
-    for block in _blocks(model):
+    return _lines(model.verdict, model.exit_code, _blocks(model), ascii_only=ascii_only)
+
+
+def _lines(verdict: Verdict, exit_code: int, blocks: Sequence[Sequence[str]], *, ascii_only: bool) -> list[str]:
+    lines = [f"{_GLYPHS[verdict]} {verdict.value}" if not ascii_only else verdict.value]
+    for block in blocks:
         lines += block
-    lines.append(f"exit {model.exit_code}")
+    lines.append(f"exit {exit_code}")
     return [_ascii(line) for line in lines] if ascii_only else lines
 
 
 def verdict_box(model: Model, width: int = 80, *, ascii_only: bool = False) -> str:
     """The verdict in a box of `width` columns (at most 100, at least 40), the word in its border."""
+    return _box(model.verdict, model.exit_code, _blocks(model), width, ascii_only=ascii_only)
+
+
+def _box(verdict: Verdict, exit_code: int, blocks: Sequence[Sequence[str]], width: int, *, ascii_only: bool) -> str:
     width = max(_MIN_WIDTH, min(width, MAX_WIDTH))
-    border = _ASCII if ascii_only else _HEAVY if model.verdict is Verdict.FAIL else _ROUNDED
+    border = _ASCII if ascii_only else _HEAVY if verdict is Verdict.FAIL else _ROUNDED
     inner = width - 4
-    word = model.verdict.value if ascii_only else f"{_GLYPHS[model.verdict]} {model.verdict.value}"
+    word = verdict.value if ascii_only else f"{_GLYPHS[verdict]} {verdict.value}"
     lines = [_edge(border, border.corners[:2], width, left=word)]
-    for number, block in enumerate(_blocks(model)):
+    for number, block in enumerate(blocks):
         if number:
             lines.append("")
         for line in block:
             text = _ascii(line) if ascii_only else line
             lines += textwrap.wrap(text, inner, drop_whitespace=True, break_on_hyphens=False) or [""]
     body = [f"{border.down} {line}{' ' * (inner - columns(line))} {border.down}" for line in lines[1:]]
-    return "\n".join([lines[0], *body, _edge(border, border.corners[2:], width, right=f"exit {model.exit_code}")])
+    return "\n".join([lines[0], *body, _edge(border, border.corners[2:], width, right=f"exit {exit_code}")])
 
 
 def columns(text: str) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli.run import judge_simulator
+from harness.cli.options import judge_simulator
 from harness.config import load_scenario, scenario_schema
 from harness.config.scenario import least_loss_wait_ns
 from harness.core.spread import seconds
