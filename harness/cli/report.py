@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from harness.cli.finishing import finish
 from harness.cli.terminal import Terminal
 from harness.errors import RunFolderError
 from harness.runs.folder import find_run, read_manifest
@@ -47,27 +48,9 @@ def execute(args: argparse.Namespace, terminal: Terminal) -> int:
 
 
 def _job(folder: Path, kind: str, terminal: Terminal) -> int:
-    from harness.report.jobs import build_job, write_job
-    from harness.report.text import clean, told
+    from harness.report.jobs import build_job
 
-    report = build_job(folder, kind)
-    code = 0
-    try:
-        write_job(folder, report)
-    except RunFolderError as error:
-        terminal.note(f"guestswarm: {error}")
-        code = int(error.exit_code)
-    if terminal.json:
-        terminal.result(report.summary.decode().rstrip())
-        return report.exit_code or code
-    blocks = [[clean(reason.text) for reason in report.reasons], [*report.rows], [*report.facts]]
-    width = terminal.width if terminal.boxed else None
-    shown = [block for block in blocks if block]
-    terminal.result(
-        told(report.verdict, report.exit_code, shown, width=width, color=terminal.color, ascii_only=terminal.ascii_only)
-    )
-    terminal.result(_shown(folder))
-    return report.exit_code or code
+    return finish(build_job(folder, kind), folder, terminal)
 
 
 def _shown(folder: Path) -> str:

@@ -75,7 +75,7 @@ def _head(model: Model) -> list[str]:
     ]
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]], right: str) -> str:
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]], right: str) -> str:
     """`right`: for each column `r` or `l`."""
     rules = ("---:" if side == "r" else "---" for side in right)
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, list(rules), *rows))
@@ -89,12 +89,12 @@ def _health(lines: Sequence[HealthLine]) -> list[str]:
         if line.default is not None:
             limit += f" (default {_quantity(line, line.default)})"
         rows.append([escaped(line.name), state, _quantity(line, line.value), limit, "yes" if line.decides else "no"])
-    return ["## Can it be believed?", _table(["sign", "state", "value", "limit", "decides"], rows, "llrrl")]
+    return ["## Can it be believed?", markdown_table(["sign", "state", "value", "limit", "decides"], rows, "llrrl")]
 
 
 def _clocks(model: Model) -> list[str]:
     rows = [[escaped(cell) for cell in cells] for cells in clock_rows(model.figures)]
-    return [escaped(clock_words(model.figures)), _table(CLOCKS, rows, "llrrrrr")] if rows else []
+    return [escaped(clock_words(model.figures)), markdown_table(CLOCKS, rows, "llrrrrr")] if rows else []
 
 
 def _quantity(line: HealthLine, value: float | None) -> str:
@@ -111,7 +111,7 @@ def _truth(model: Model) -> list[str]:
         ids = ", ".join(code(name) for name in row.ids) if row.equal is False else ""
         rows.append([equal, escaped(row.name), expected, span(row.low, row.high), ids])
     note = [escaped(model.truth_detail)] if model.truth_detail else []
-    return ["## Truth", *note, _table(["equal", "what", "truth", "measured", "ids that differ"], rows, "llrrl")]
+    return ["## Truth", *note, markdown_table(["equal", "what", "truth", "measured", "ids that differ"], rows, "llrrl")]
 
 
 def _rules(rules: Sequence[RuleResult]) -> list[str]:
@@ -125,7 +125,7 @@ def _rules(rules: Sequence[RuleResult]) -> list[str]:
         samples = _DASH if rule.samples is None else f"{rule.samples:,}"
         word = f"{_GLYPHS[rule.verdict]} {rule.verdict.value}"
         rows.append([word, code(rule.rule), amount(seen.value, rule.unit), interval, samples, escaped(rule.note)])
-    return ["## Rules", _table(["verdict", "rule", "observed", "95 % interval", "samples", "note"], rows, "llrrrl")]
+    return ["## Rules", markdown_table(["verdict", "rule", "observed", "95 % interval", "samples", "note"], rows, "llrrrl")]
 
 
 def _saw(model: Model) -> list[str]:
@@ -137,11 +137,11 @@ def _saw(model: Model) -> list[str]:
             f"### {saw.GLYPHS[one.severity]} {escaped(one.title)}",
             f"{code(one.id)}, {one.severity}, {saw.times(one)}. {escaped(one.cause)}{doubt}",
             f"What to change: {escaped(one.advice)}",
-            _table(["evidence", "figure"], figures, "lr"),
+            markdown_table(["evidence", "figure"], figures, "lr"),
         ]
         if one.example.timeline:
             lines = [[at, code(what)] for at, what in saw.moments(one)]
-            blocks.append(_table(["at", f"conversation {code(one.example.label)}"], lines, "rl"))
+            blocks.append(markdown_table(["at", f"conversation {code(one.example.label)}"], lines, "rl"))
     return blocks
 
 
@@ -161,7 +161,7 @@ def _latency(model: Model) -> list[str]:
         note += " `spread`: how much longer than the quickest of its interval."
     faults = sentences.range_words(model)
     words = escaped(sentences.added_words(model))
-    return ["## Latency", words, note, _table(head, rows, "lll" + 8 * "r"), *([faults] if faults else [])]
+    return ["## Latency", words, note, markdown_table(head, rows, "lll" + 8 * "r"), *([faults] if faults else [])]
 
 
 def _cells(found: Percentiles) -> list[str]:
@@ -180,7 +180,7 @@ def _anomalies(model: Model) -> list[str]:
     rows = []
     for name, anomaly in model.figures.anomalies.items():
         rows.append([escaped(name), span(anomaly.low, anomaly.high), ", ".join(code(one) for one in anomaly.ids[:3])])
-    return ["## Order, duplication, loss", _table(["what", "number", "examples"], rows, "lrl"), *_standards(model)]
+    return ["## Order, duplication, loss", markdown_table(["what", "number", "examples"], rows, "lrl"), *_standards(model)]
 
 
 def _standards(model: Model) -> list[str]:
@@ -190,7 +190,7 @@ def _standards(model: Model) -> list[str]:
     lines = [[escaped(cell) for cell in line] for line in order_words.table(figures)]
     blocks = ["### By the standards", escaped(order_words.standards_words(figures))]
     if lines:
-        blocks += [_table(order_words.HEAD, lines, "ll" + 6 * "r")]
+        blocks += [markdown_table(order_words.HEAD, lines, "ll" + 6 * "r")]
     if untold := order_words.untold_words(figures):
         blocks += ["\n".join(f"- {escaped(text)}" for text in untold)]
     return [*blocks, escaped(order_words.statement_words(figures))]
@@ -202,4 +202,4 @@ def _failures(model: Model) -> list[str]:
         return ["## Failures", "None."]
     whole = sum(model.figures.failures.values())
     rows = [[escaped(cause), f"{number:,}", f"{100 * number / whole:.1f} %"] for cause, number in causes[:_MAX_FAILURES]]
-    return ["## Failures", _table(["cause", "number", "share"], rows, "lrr")]
+    return ["## Failures", markdown_table(["cause", "number", "share"], rows, "lrr")]
