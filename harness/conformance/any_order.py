@@ -55,6 +55,21 @@ def faults(rng: Random) -> list[dict[str, Any]]:
     return plan
 
 
+def capacity(rng: Random) -> dict[str, Any]:
+    """A queue before the server's half of the runs: short or hopelessly long, with or without an end."""
+    if rng.random() < 0.5:
+        return {}
+    return {
+        "servers": rng.choice((1, 2, 8)),
+        "service": rng.choice(("0ms", "80ms", "700ms±90%", {"exponential": "30ms"}, {"exponential": "1s"})),
+        "cliff": rng.choice((0, 2, 8)),
+        "cliff_answer": rng.choice(("refuse", "silence")),
+        "silence": "20s",
+        "slowdown": rng.choice((0.0, 0.1)),
+        "also": rng.choice(((), ("*",), ("frame typing", "POST /oauth/token"))),
+    }
+
+
 def any_order(one: Subject, seed: int, folder: Path, *, scale: float = 1.0) -> Outcome:
     """One run of a seed. Raises NonConformance if anything does not add up."""
     rng = Random(f"any order/{one.name}/{seed}")
@@ -83,6 +98,7 @@ def any_order(one: Subject, seed: int, folder: Path, *, scale: float = 1.0) -> O
             "reply": rng.choice(("100ms", "2s±50%", "8s±90%")),
         },
         "keepalive": {"idle_cut": rng.choice(("0s", "25s±50%"))},
+        "capacity": capacity(Random(f"capacity/{one.name}/{seed}")),
     }
     plan = Plan(
         subjects=(one,),

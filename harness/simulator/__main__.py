@@ -15,18 +15,19 @@ import signal
 import sys
 import threading
 import time
-import tomllib
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, NoReturn
 
 from harness.errors import ExitCode, GuestswarmError, UsageError
-from harness.simulator.config import SimConfig
+from harness.simulator.config import SimConfig, read_file
 from harness.simulator.dialects import registry
 from harness.simulator.engine import Engine
 from harness.simulator.server import Place, Shell, Simulator, loopback, raise_descriptor_limit
 from harness.simulator.truth import TruthBuffer, TruthLog
 
+TOKEN_ENV = "GUESTSWARM_SIM_TOKEN"  # noqa: S105
+"""The start token, from whoever starts us in the place of one that has ended."""
 LAST_CHANCE_S = 1.5
 """After the parent has gone: how long an orderly end may take."""
 
@@ -49,9 +50,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--bind", default="127.0.0.1", metavar="ADDRESS", help="loopback address to listen on")
     parser.add_argument("--port", type=int, default=0, help="0: any free one")
+    parser.add_argument("--control", type=int, default=0, metavar="PORT", help="of the control listener; 0: any free one")
     parser.add_argument("--tls", action="store_true", help="with a certificate authority made for this run (ca.pem in the folder)")
     parser.add_argument("--name", action="append", default=[], metavar="HOST", help="further name in the certificate")
     parser.add_argument("--folder", type=Path, default=Path(), help="for truth.jsonl, ca.pem and a made-up secret")
+    parser.add_argument("--truth", type=Path, metavar="FILE", help="where truth goes (default: truth.jsonl in the folder)")
     parser.add_argument("--dialects", default="", help="comma-separated; default: all")
     parser.add_argument("--parent-pipe", action="store_true", help="end when stdin does")
     parser.add_argument("--loop", choices=("uvloop", "asyncio"), default="uvloop")
@@ -64,9 +67,9 @@ def _run(options: argparse.Namespace) -> int:
         options.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"folder {options.folder} cannot be used: {error.strerror}", where="--folder") from error
-    table = _read(options.config) if options.config else {}
+    table = read_file(options.config) if options.config else {}
     raise_descriptor_limit()
-    place = Place(options.folder.resolve(), host, options.port, options.tls, tuple(options.name))
+    place = Place(options.folder.resolve(), host, options.port, options.tls, tuple(options.name), options.control, options.truth)
     return _with_loop(options.loop, _serve(options, table, place))
 
 
@@ -86,24 +89,12 @@ def _with_loop(name: str, work: Coroutine[Any, Any, int]) -> int:
         return runner.run(work)
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        data = path.read_bytes()
-        table = json.loads(data) if path.suffix == ".json" else tomllib.loads(data.decode())
-    except (OSError, ValueError) as error:
-        raise UsageError(f"cannot be read: {error}", where=str(path)) from error
-    if not isinstance(table, dict):
-        raise UsageError("is not a table", where=str(path))
-    inner = table.get("simulator", table)
-    return inner if isinstance(inner, dict) else table
-
-
 async def _serve(options: argparse.Namespace, table: dict[str, Any], place: Place) -> int:
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    token = secrets.token_urlsafe(32)
+    token = os.environ.pop(TOKEN_ENV, "") or secrets.token_urlsafe(32)
     simulator, secret_file = _build(options, table, place, token)
     ready = await simulator.start()
     if options.parent_pipe:

@@ -41,7 +41,7 @@ class Answering(Services):
         if self.waits(now, self.on_request_gone, request):
             return
         self._handing.pop(request, None)
-        exchange = self.pending.pop(request, None)
+        exchange = self._left(request)
         if exchange is not None and not exchange.done:
             exchange.done = True
             self.timers.cancel(exchange.timer)
@@ -78,7 +78,7 @@ class Answering(Services):
             return
         exchange.done, exchange.status = True, response.status
         self.timers.cancel(exchange.timer)
-        if self.pending.pop(exchange.number, None) is not None:
+        if self._left(exchange.number) is not None:
             self._handing[exchange.number] = exchange
             self.outlet.respond(exchange.number, response)
 
@@ -92,7 +92,7 @@ class Answering(Services):
             return
         exchange.done = True
         self.timers.cancel(exchange.timer)
-        if self.pending.pop(exchange.number, None) is not None:
+        if self._left(exchange.number) is not None:
             self.outlet.cut(exchange.number)
             self.truth.row(now, "cut", exchange.id)
         self._call_gone(now, exchange)
@@ -114,6 +114,13 @@ class Answering(Services):
         return response.status == 200 and len(response.body) > 2 and exchange.route is not None
 
     # ------------------------------------------------------------ inside
+    def _left(self, request: int) -> Exchange | None:
+        """A request is not open any more."""
+        exchange = self.pending.pop(request, None)
+        if exchange is not None:
+            self.give_back(exchange.held)
+        return exchange
+
     def _release(self, now: int, exchange: Exchange, response: HttpResponse) -> None:
         for fault in self.faults.on_answer:
             changed = fault.on_answer(self.whole, now, exchange, response)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from harness.errors import UsageError
 from harness.simulator import spelling
+from harness.simulator.capacity import CapacityTable
 from harness.simulator.dialects import registry
 from harness.simulator.faults.spec import FaultSpec, read_faults
 from harness.simulator.limiters import LimitSpec, read_limits
@@ -18,6 +22,7 @@ from harness.simulator.tables import MINUTE, MS, positive, read_table, setting
 if TYPE_CHECKING:
     from harness.simulator.dialects.base import DialectHalf
 
+LARGEST_FILE = 1 << 20
 SECRET_VARIABLE = "GUESTSWARM_SIM_SECRET"  # noqa: S105
 
 
@@ -33,6 +38,12 @@ def _secret(value: Any, where: str) -> str:
     raise spelling.wrong(where, "a secret is not written here", 'Write "env:NAME" or "file:PATH".')
 
 
+def _clients(value: Any, where: str) -> dict[str, str]:
+    if not isinstance(value, dict):
+        raise spelling.wrong(where, f"{value!r} is no table", 'Write ID = "env:NAME" or ID = "file:PATH".')
+    return {str(name): _secret(given, f"{where}.{name}") for name, given in value.items()}
+
+
 @dataclass(frozen=True, slots=True)
 class CredentialsTable:
     """Who may have a token, and for what."""
@@ -40,6 +51,8 @@ class CredentialsTable:
     client_id: str = setting(spelling.text, "guestswarm")
     client_secret: str = field(default="", repr=False, metadata={"read": _secret})
     """From `env:NAME` or `file:PATH`; without one, the environment's GUESTSWARM_SIM_SECRET; empty: the shell makes one up."""
+    clients: dict[str, str] = field(default_factory=dict, repr=False, metadata={"read": _clients})
+    """Further clients and their secrets, `ID = "env:NAME"` or `ID = "file:PATH"`; one whose secret is empty gets no token."""
     refresh: bool = setting(spelling.flag, True)
     """Do refresh tokens work, where the dialect has them?"""
     refresh_life: int = setting(spelling.duration, 24 * 60 * MINUTE)
@@ -129,6 +142,26 @@ def _skills(value: Any, where: str) -> dict[str, bool]:
     return {str(name): spelling.flag(staffed, f"{where}.{name}") for name, staffed in value.items()}
 
 
+def read_file(path: Path) -> dict[str, Any]:
+    """The `[simulator]` table of a .toml or .json file: that of a whole scenario, or else the file is the table.
+
+    It is judged by `SimConfig.from_table`, not here. Raises UsageError.
+    """
+    try:
+        if path.stat().st_size > LARGEST_FILE:
+            raise UsageError("is too large for a table of settings", where=str(path))
+        text = path.read_text("utf-8-sig")
+        table = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except OSError as error:
+        raise UsageError(f"cannot be read: {error.strerror or error}", where=str(path)) from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"cannot be read: {error}", where=str(path)) from error
+    inner = table.get("simulator", table) if isinstance(table, dict) else None
+    if not isinstance(inner, dict):
+        raise UsageError("is not a table", where=str(path))
+    return inner
+
+
 @dataclass(frozen=True, slots=True)
 class SimConfig:
     """Everything that can be set about the simulator."""
@@ -137,6 +170,7 @@ class SimConfig:
     token_life: int = setting(spelling.duration, 30 * MINUTE)
     agents: AgentsTable = AgentsTable()
     latency: LatencyTable = LatencyTable()
+    capacity: CapacityTable = CapacityTable()
     limits: tuple[LimitSpec, ...] = setting(read_limits, ())
     limit_sets: tuple[str, ...] = setting(_limit_sets, ())
     """Dialects whose own default limits hold as well."""

@@ -13,6 +13,8 @@ from harness.simulator.truth import Copy
 if TYPE_CHECKING:
     from harness.simulator.conversations import Conversation
     from harness.simulator.dialects.base import DialectHalf, Route
+    from harness.simulator.intake import Line
+    from harness.simulator.limiters import Places
 
 Done = Callable[[int, bool], None]
 Held = tuple["str | bytes | Ping", "Copy | None", "Done | None"]
@@ -57,9 +59,12 @@ class Conn:
         "gate",
         "gone",
         "handle",
+        "held",
         "id",
         "idle",
         "ip",
+        "judged",
+        "line",
         "moved",
         "params",
         "path",
@@ -91,6 +96,12 @@ class Conn:
         self.idle: Timer | None = None
         """The middlebox's patience."""
         self.gate: Gate | None = None
+        self.line: Line | None = None
+        """Where what it said last waits (see intake.py)."""
+        self.judged: tuple[str, tuple[int, str] | None] | None = None
+        """What limits have said about the frame in hand before it was its turn, and under which name."""
+        self.held: Places = []
+        """Places that it has in limits of what is open at once."""
         self.conv: Conversation | None = None
         self.data: Any = None
         self._query: dict[str, str] | None = None
@@ -119,6 +130,7 @@ class Exchange:
         "done",
         "half",
         "headers",
+        "held",
         "id",
         "ip",
         "method",
@@ -152,6 +164,8 @@ class Exchange:
         self.told_by_status = False
         """Does the status alone tell the guest all that matters, whatever becomes of the body?"""
         self.timer: Timer | None = None
+        self.held: Places = []
+        """Places that it has in limits of what is open at once."""
         self.on_handed: Callable[[int], None] | None = None
         """Called when the whole answer was handed over."""
         self.on_gone: Callable[[int], None] | None = None

@@ -40,13 +40,17 @@ class Credentials:
 
     @property
     def client(self) -> str:
-        """The application's id."""
+        """The application's id: the first client's, where there are several."""
         return self._table.client_id
 
+    def knows(self, client: str) -> bool:
+        """Is there a client of that id?"""
+        return client == self._table.client_id or client in self._table.clients
+
     def known_client(self, client: str, secret: str) -> bool:
-        """Do id and secret belong to the application?"""
-        right = hmac.compare_digest(secret.encode("utf-8", "surrogatepass"), self._secret.encode())
-        return client == self._table.client_id and right and bool(self._secret)
+        """Do id and secret belong to the application, or to another client?"""
+        wanted = self._secret if client == self._table.client_id else self._table.clients.get(client, "")
+        return hmac.compare_digest(secret.encode("utf-8", "surrogatepass"), wanted.encode()) and bool(wanted)
 
     def origin_allowed(self, origin: str | None) -> bool:
         """May a page of that origin ask? A request without one is not a browser's."""

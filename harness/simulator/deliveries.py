@@ -27,6 +27,11 @@ class Deliveries:
         """Conversations in which something waits."""
         return len(self._busy)
 
+    @property
+    def undelivered(self) -> int:
+        """Messages that wait for their push."""
+        return sum(len(conv.waiting) for conv in self._busy.values())
+
     def deliver(self, now: int, conv: Conversation, message: Message, lag: int) -> None:
         """Push a message after `lag`; what has a lag keeps its order."""
         lag = max(lag, conv.dialect.ripens_in(now, conv))

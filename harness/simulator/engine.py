@@ -16,6 +16,7 @@ from harness.simulator.credentials import Grant
 from harness.simulator.dialects import registry
 from harness.simulator.dialects.base import DialectHalf
 from harness.simulator.faults.spec import read_faults
+from harness.simulator.openings import Openings
 from harness.simulator.outlet import Outlet
 from harness.simulator.routing import Paths
 from harness.simulator.talks import Taken, Talks
@@ -40,7 +41,7 @@ class Engine(Talks):
     ) -> None:
         """`secret` replaces the configured one; `dialects` names those to serve (none: all)."""
         super().__init__(config, seed=seed, outlet=outlet, truth=truth, wall_offset_ns=wall_offset_ns, secret=secret)
-        self._opened: dict[str, int] = {}
+        self._openings = Openings()
         self._start: int | None = None
         self._settled = False
         self.halves: dict[str, DialectHalf] = {}
@@ -78,12 +79,12 @@ class Engine(Talks):
             if fault.on_request(self, now, exchange):
                 return
         if self.limited:
-            refusal = self.refusal(now, route.endpoint, exchange.half.caller(now, exchange))
+            refusal = self.refusal(now, route.endpoint, exchange.half.caller(now, exchange), exchange.held)
             if refusal is not None:
                 wait = self.retry_after(now, refusal)
                 self.send(now, exchange, HttpResponse(429, {"retry-after": wait} if wait else {}, route.limited(wait)))
                 return
-        route.handler(now, exchange)
+        self.intake.request(now, exchange, route)
 
     def on_upgrade(self, now: int, conn: int, peer: str, path: str, headers: dict[str, str]) -> HttpResponse | None:
         """A WebSocket is asked for. None accepts it.
@@ -96,14 +97,14 @@ class Engine(Talks):
         if found is None:
             return HttpResponse(404, {}, b'{"code":"not.found"}')
         template, params, half = found
-        number = self._opened.get(peer, 0) + 1
+        number = self._openings.next(peer)
         made = Conn(conn, peer, number, path, template, params, half)
         for fault in self.faults.on_upgrade:
             refused = fault.on_upgrade(self, now, made)
             if refused is not None:
                 return refused
         if self.limited:
-            refusal = self.refusal(now, made.endpoint, half.caller(now, made))
+            refusal = self.refusal(now, made.endpoint, half.caller(now, made), made.held)
             if refusal is not None:
                 wait = self.retry_after(now, refusal)
                 self.truth.row(now, "refused", headers.get("x-request-id") or peer, endpoint=made.endpoint)
@@ -113,8 +114,9 @@ class Engine(Talks):
         answer = half.on_upgrade(now, made, headers)
         if answer is not None:
             self._open_gate(made)
+            self.give_back(made.held)
             return answer
-        self._opened[peer] = number
+        self._openings.note(peer, number)
         self.conns[conn] = made
         self.middlebox.watch(now, made)
         for fault in self.faults.on_open:
@@ -174,8 +176,14 @@ class Engine(Talks):
             "queue": self.agents.queued,
             "agents_busy": self.agents.busy,
             "backlog": self.deliveries.backlog,
+            "undelivered": self.deliveries.undelivered
+            + sum(each.planted_undelivered(now) for each in self.faults.planted_undelivered),
+            "planted_bytes": sum(fault.planted_bytes(now) for fault in self.faults.planted_bytes),
+            **self.intake.health(),
             "timers": self.timers.live,
             "tokens": len(self.credentials),
+            "limiters": len(self.limits),
+            "streams": len(self.truth.streams),
             "settled": self._settled,
         }
 

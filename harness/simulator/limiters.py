@@ -1,20 +1,22 @@
-"""Rate limits: token bucket, fixed window, sliding window; one count per client, address, session, connection, …"""
+"""Rate limits: which there are, whom each counts, and how a refusal is told. `limit_kinds.py` has the counting."""
 
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-from harness.simulator import spelling
+from harness.simulator import limit_kinds, spelling
+from harness.simulator.limit_kinds import CONCURRENCY, FROM_FIRST, KINDS, Limiter
 from harness.simulator.spelling import SECOND
 
 SCOPES = ("client", "ip", "session", "connection", "deployment", "organisation")
-ALIASES = {"app": "organisation"}
-KINDS = ("token_bucket", "fixed_window", "sliding_window")
-PRUNE_ABOVE = 4096
+ALIASES = {"app": "organisation", "organization": "organisation"}
+PRUNE_EVERY = 60 * SECOND
+"""How often counts that are as good as new are forgotten."""
+Places = list[Limiter]
+"""Counts of things open at once in which one thing has a place: `give_back` of each when it ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,24 +29,33 @@ class LimitSpec:
     rate: float
     """Events per ns (token bucket)."""
     burst: int
-    """Size of the bucket, or count per window."""
+    """Size of the bucket, count per window, or how many may be open at once."""
     window: int
     scope: str
     retry_after: str
-    """`seconds`, `date`, `none`, or a fixed duration in whole seconds as digits."""
+    """`seconds`, `date`, `none`, or a fixed duration in whole seconds as digits: a lie, unless it happens to be right."""
     count_refused: bool
+    phase: int = 0
+    """How long after the multiples of its length (of the server's monotonic clock) a window begins, or `FROM_FIRST`."""
 
 
 _READERS: dict[str, Callable[[Any, str], Any]] = {
     "endpoint": spelling.text,
-    "kind": spelling.choice(*KINDS),
+    "kind": lambda value, where: _kind(value, where),
     "rate": spelling.rate,
     "burst": lambda value, where: spelling.whole(value, where, low=1),
+    "limit": lambda value, where: spelling.whole(value, where, low=1),
     "window": spelling.duration,
     "scope": lambda value, where: _scope(value, where),
     "retry_after": lambda value, where: _retry_after(value, where),
     "count_refused": spelling.flag,
+    "phase": lambda value, where: FROM_FIRST if value == "first" else spelling.duration(value, where),
 }
+
+
+def _kind(value: Any, where: str) -> str:
+    known = limit_kinds.ALIASES
+    return str(spelling.choice(*KINDS)(known.get(value, value) if isinstance(value, str) else value, where))
 
 
 def _scope(value: Any, where: str) -> str:
@@ -73,115 +84,45 @@ def _read(table: Any, where: str) -> LimitSpec:
         if name not in _READERS:
             raise spelling.unknown_key(str(name), _READERS, where)
     got = {name: _READERS[name](value, f"{where}.{name}") for name, value in table.items()}
-    if "rate" not in got:
-        raise spelling.wrong(where, "a limit needs its rate", 'Such as rate = "5/s".')
     kind = got.get("kind", "token_bucket")
+    endpoint = got.get("endpoint", "*")
+    if "limit" in got and "burst" in got:
+        raise spelling.wrong(f"{where}.limit", "it is the same as burst", "Write one of the two.")
+    count = got.get("burst", got.get("limit"))
+    _check(kind, endpoint, got, count, where)
     window = got.get("window", SECOND)
-    if window <= 0:
-        raise spelling.wrong(f"{where}.window", "a window needs a length")
-    rate = got["rate"]
-    count = max(1, round(rate * (window if kind != "token_bucket" else SECOND)))
+    rate = got.get("rate") or (count or 1) / window
     return LimitSpec(
-        got.get("endpoint", "*"),
+        endpoint,
         kind,
         rate,
-        got.get("burst", count),
+        count or max(1, round(rate * (window if kind != "token_bucket" else SECOND))),
         window,
         got.get("scope", "client"),
-        got.get("retry_after", "seconds"),
+        got.get("retry_after", "none" if kind == CONCURRENCY else "seconds"),
         got.get("count_refused", False),
+        got.get("phase", 0),
     )
 
 
-class Limiter(Protocol):
-    """One count."""
-
-    def ask(self, now: int) -> int:
-        """Take one unit: 0, or in how many ns the next one is possible."""
-
-    def idle(self, now: int) -> bool:
-        """Is it as good as new, so that it may be forgotten?"""
-
-
-class TokenBucket:
-    """Accepts while there are tokens; one comes back each 1/rate, up to `burst`."""
-
-    __slots__ = ("_burst", "_count_refused", "_rate", "_stamp", "_tokens")
-
-    def __init__(self, spec: LimitSpec, now: int) -> None:
-        self._rate, self._burst, self._count_refused = spec.rate, float(spec.burst), spec.count_refused
-        self._tokens, self._stamp = self._burst, now
-
-    def ask(self, now: int) -> int:
-        """Take a token."""
-        self._tokens = min(self._burst, self._tokens + (now - self._stamp) * self._rate)
-        self._stamp = now
-        if self._tokens >= 1.0 - 1e-9:
-            self._tokens -= 1.0
-            return 0
-        if self._count_refused:
-            self._tokens = max(-self._burst, self._tokens - 1.0)
-        return max(1, math.ceil((1.0 - self._tokens) / self._rate))
-
-    def idle(self, now: int) -> bool:
-        """Full again?"""
-        return self._tokens + (now - self._stamp) * self._rate >= self._burst
-
-
-class FixedWindow:
-    """Accepts `burst` per window; windows begin at multiples of their length."""
-
-    __slots__ = ("_count_refused", "_limit", "_number", "_used", "_window")
-
-    def __init__(self, spec: LimitSpec, now: int) -> None:
-        self._window, self._limit, self._count_refused = spec.window, spec.burst, spec.count_refused
-        self._number, self._used = now // spec.window, 0
-
-    def ask(self, now: int) -> int:
-        """Take one of the window's."""
-        number = now // self._window
-        if number != self._number:
-            self._number, self._used = number, 0
-        if self._used < self._limit:
-            self._used += 1
-            return 0
-        return (number + 1) * self._window - now
-
-    def idle(self, now: int) -> bool:
-        """Has a new window begun?"""
-        return now // self._window != self._number
-
-
-class SlidingWindow:
-    """Accepts while fewer than `burst` were taken within the last window."""
-
-    __slots__ = ("_count_refused", "_limit", "_taken", "_window")
-
-    def __init__(self, spec: LimitSpec, now: int) -> None:  # noqa: ARG002
-        self._window, self._limit, self._count_refused = spec.window, spec.burst, spec.count_refused
-        self._taken: deque[int] = deque(maxlen=spec.burst)
-
-    def ask(self, now: int) -> int:
-        """Take one."""
-        taken = self._taken
-        while taken and taken[0] <= now - self._window:
-            taken.popleft()
-        full = len(taken) >= self._limit
-        wait = taken[0] + self._window - now if full else 0
-        if not full or self._count_refused:
-            taken.append(now)  # when full, the oldest falls out: the window slides on
-        return wait
-
-    def idle(self, now: int) -> bool:
-        """Is the window empty?"""
-        return not self._taken or self._taken[-1] <= now - self._window
-
-
-_MAKE: dict[str, Callable[[LimitSpec, int], Limiter]] = {
-    "token_bucket": TokenBucket,
-    "fixed_window": FixedWindow,
-    "sliding_window": SlidingWindow,
-}
+def _check(kind: str, endpoint: str, got: dict[str, Any], count: int | None, where: str) -> None:
+    """Is everything there that a kind needs, and nothing that it cannot have?"""
+    if kind == CONCURRENCY:
+        if count is None:
+            raise spelling.wrong(where, "a limit of what is open at once needs its limit", "Such as limit = 3.")
+        if any(name.startswith("frame ") for name in endpoint.split("|")):
+            raise spelling.wrong(f"{where}.endpoint", "a frame is not open for any time", 'Name requests, or upgrades: "GET /ws".')
+        if senseless := {"rate", "window", "phase", "count_refused"} & got.keys():
+            raise spelling.wrong(f"{where}.{min(senseless)}", f"{kind} has none")
+        return
+    if "rate" not in got and (kind == "token_bucket" or count is None):
+        raise spelling.wrong(where, "a limit needs its rate", 'Such as rate = "5/s", or limit and window for a window.')
+    if got.get("window", SECOND) <= 0:
+        raise spelling.wrong(f"{where}.window", "a window needs a length")
+    if got.get("phase") and kind not in ("fixed_window", "sliding_counter"):
+        raise spelling.wrong(f"{where}.phase", f"the windows of {kind} begin nowhere")
+    if got.get("phase") == FROM_FIRST and kind != "fixed_window":
+        raise spelling.wrong(f"{where}.phase", f"the windows of {kind} follow each other without a gap", 'Such as phase = "300ms".')
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,33 +152,59 @@ class Limits:
         self._specs = specs
         self._by_endpoint: dict[str, list[int]] = {}
         self._counts: dict[tuple[int, str], Limiter] = {}
-        self._prune_at = PRUNE_ABOVE
+        self._pruned: int | None = None
 
     def __bool__(self) -> bool:
         """Is there any?"""
         return bool(self._specs)
 
-    def ask(self, now: int, endpoint: str, caller: Caller) -> tuple[int, str] | None:
-        """None: go on. Else the wait in ns and the way to tell it (`retry_after`) of the limit that refuses."""
+    def __len__(self) -> int:
+        """Counts that are kept."""
+        return len(self._counts)
+
+    def ask(self, now: int, endpoint: str, caller: Caller, held: Places | None = None) -> tuple[int, str] | None:
+        """None: go on. Else the wait in ns and the way to tell it (`retry_after`) of the limit that refuses for longest.
+
+        What any limit refuses counts at none of the others. `held` gets the counts in which it has a place until it ends; without
+        it (a frame) there is nothing that ends, and limits of what is open at once are not asked.
+        """
         if not self._specs:
             return None
+        taken: Places = []
+        opened: Places = []
+        refusal: tuple[int, str] | None = None
+        for place in self._places(endpoint):
+            spec = self._specs[place]
+            concurrent = spec.kind == CONCURRENCY
+            if concurrent and held is None:
+                continue
+            count = self._count(now, place, caller.key(spec.scope))
+            wait = count.ask(now)
+            if not wait:
+                taken.append(count)
+                if concurrent:
+                    opened.append(count)
+            elif refusal is None or wait > refusal[0]:
+                refusal = wait, spec.retry_after
+        if refusal is not None:
+            for count in taken:
+                count.give_back()
+        elif held is not None:
+            held += opened
+        return refusal
+
+    def _places(self, endpoint: str) -> list[int]:
         places = self._by_endpoint.get(endpoint)
         if places is None:
             places = [place for place, spec in enumerate(self._specs) if not {"*", endpoint}.isdisjoint(spec.endpoint.split("|"))]
             self._by_endpoint[endpoint] = places
-        for place in places:
-            spec = self._specs[place]
-            key = (place, caller.key(spec.scope))
-            count = self._counts.get(key)
-            if count is None:
-                if len(self._counts) > self._prune_at:
-                    self._prune(now)
-                count = self._counts[key] = _MAKE[spec.kind](spec, now)
-            wait = count.ask(now)
-            if wait:
-                return wait, spec.retry_after
-        return None
+        return places
 
-    def _prune(self, now: int) -> None:
-        self._counts = {key: count for key, count in self._counts.items() if not count.idle(now)}
-        self._prune_at = max(PRUNE_ABOVE, 2 * len(self._counts))
+    def _count(self, now: int, place: int, key: str) -> Limiter:
+        count = self._counts.get((place, key))
+        if count is None:
+            if self._pruned is None or now - self._pruned >= PRUNE_EVERY:
+                self._counts = {name: kept for name, kept in self._counts.items() if not kept.idle(now)}
+                self._pruned = now
+            count = self._counts[place, key] = KINDS[self._specs[place].kind](self._specs[place], now)
+        return count

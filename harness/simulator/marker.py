@@ -10,6 +10,8 @@ import re
 LONGEST = 48
 _MARK = re.compile(r" \[#([0-9A-Za-z_-]+)\.([0-9A-Za-z_-]+)\.([ga])\.([1-9][0-9]{0,17})(?: re ([1-9][0-9]{0,17}))?\]\Z", re.ASCII)
 
+_GUESTS = re.compile(r" \[#[0-9A-Za-z_-]+\.[0-9A-Za-z_-]+\.g\.[1-9][0-9]{0,17}\]", re.ASCII)
+
 
 def read(text: str) -> tuple[str, str, int, int] | None:
     """Find `(stream, direction, seq, quoted seq or 0)` at the end of a text; the stream is `run.guest`. None: no marker."""
@@ -20,6 +22,11 @@ def read(text: str) -> tuple[str, str, int, int] | None:
     if found is None:
         return None
     return f"{found[1]}.{found[2]}", found[3], int(found[4]), int(found[5] or 0)
+
+
+def within(data: str | bytes) -> bool:
+    """Is there a guest's marker anywhere in a frame, as it came over the wire?"""
+    return isinstance(data, str) and _GUESTS.search(data) is not None
 
 
 def write(stream: str, seq: int, answers: int = 0) -> str:

@@ -323,6 +323,9 @@ class Place:
     port: int = 0
     tls: bool = False
     names: tuple[str, ...] = ()
+    control: int = 0
+    truth: Path | None = None
+    """Where truth goes; None: `truth.jsonl` in the folder."""
 
 
 @dataclass(slots=True)
@@ -364,11 +367,10 @@ class Simulator:
                 f"port {place.port} on {place.host} cannot be opened: {error.strerror or error}", hint=hint
             ) from error
         self._servers.append(public)
-        private = await self._control.listen(place.host, 0, None)
+        private = await self._control.listen(place.host, place.control, None)
         self._servers.append(private)
-        self._truth = TruthFile(
-            place.folder / "truth.jsonl"
-        )  # not before: a second start on a taken port must not empty the first's
+        # not before: a second start on a taken port must not empty the first's
+        self._truth = TruthFile(place.truth or place.folder / "truth.jsonl")
         self._tick_due = self._loop.time() + TICK_S
         self._ticker = self._loop.call_at(self._tick_due, self._tick)
         port, control = (server.sockets[0].getsockname()[1] for server in self._servers)
@@ -422,7 +424,16 @@ class Simulator:
             "truth_failure": self._file.failure,
             "sealed": self._seal is not None and not self._file.failure,
         }
-        return {**self._engine.health(now), "shell": shell}
+        figures = self._engine.health(now)
+        memory = resident_bytes() + int(figures.get("planted_bytes", 0))
+        return {
+            **figures,
+            "memory_bytes": memory,
+            "open_sockets": self._shell.sockets,
+            "cpu_s": shell["cpu_s"],
+            "internal_errors": self._shell.internal_errors,
+            "shell": shell,
+        }
 
     def counts(self) -> dict[str, Any]:
         """Rows of truth so far."""
@@ -468,6 +479,14 @@ class Simulator:
             self._file.append(self._source.take())
         await self._file.flush()
         return self._file.path
+
+
+def resident_bytes() -> int:
+    """Memory that the process has now; where the system does not tell, the most that it ever had."""
+    try:
+        return int(Path("/proc/self/statm").read_bytes().split()[1]) * resource.getpagesize()
+    except (OSError, ValueError, IndexError):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def raise_descriptor_limit() -> None:

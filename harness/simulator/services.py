@@ -14,7 +14,7 @@ from harness.simulator import instants
 from harness.simulator.config import SimConfig
 from harness.simulator.credentials import Credentials
 from harness.simulator.faults.board import FaultBoard
-from harness.simulator.limiters import Caller, Limits
+from harness.simulator.limiters import Caller, Limits, Places
 from harness.simulator.outlet import Outlet
 from harness.simulator.spelling import SECOND
 from harness.simulator.timers import Timers
@@ -39,7 +39,7 @@ class Services:
         truth.timings = config.timings
         self.arrived = 0
         """When the event that is dealt with just now came in: earlier than `now` if it had to wait for a standstill's end."""
-        self._still_until = 0
+        self._still_until = self._still_since = 0
         self._held: deque[tuple[int, Callable[..., None], tuple[Any, ...]]] = deque()
         self._came = 0
         self._latencies = {name: getattr(config.latency, name) for name in ("token", "guest", "send", "list", "echo", "upload")}
@@ -52,6 +52,7 @@ class Services:
     # ------------------------------------------------------------ standstill
     def stand_still(self, now: int, length: int) -> None:
         """The whole server does nothing for a time: what comes in waits, and no timer runs."""
+        self._still_since = self._still_since if self._still_until else now
         self._still_until = max(self._still_until, now + length)
 
     def waits(self, now: int, event: Callable[..., None], *args: Any) -> bool:
@@ -65,11 +66,15 @@ class Services:
     def _go_on(self, now: int) -> None:
         """The standstill is over: everything that came in meanwhile, in order."""
         self._still_until = 0
+        self.went_on(now - self._still_since)
         held, self._held = self._held, deque()
         for came, event, args in held:
             self._came = came
             event(now, *args)
         self._came = 0
+
+    def went_on(self, pause: int) -> None:
+        """The whole server stood still for so long: nothing was worked on."""
 
     # ------------------------------------------------------------ clock and ids
     def wall_ms(self, now: int) -> int:
@@ -124,13 +129,19 @@ class Services:
         """Is there anything that may refuse? (To ask that first is cheaper than to find out who asks.)"""
         return bool(self.limits) or bool(self.faults.refuses)
 
-    def refusal(self, now: int, endpoint: str, caller: Caller) -> tuple[int, str] | None:
-        """None: go on. Else how long to wait and how to say it."""
+    def refusal(self, now: int, endpoint: str, caller: Caller, held: Places | None = None) -> tuple[int, str] | None:
+        """None: go on. Else how long to wait and how to say it. `held`: of what is open for a time (see `Limits.ask`)."""
         for fault in self.faults.refuses:
             wait = fault.refuses(self.whole, now, endpoint)
             if wait:
                 return wait, "seconds"
-        return self.limits.ask(now, endpoint, caller)
+        return self.limits.ask(now, endpoint, caller, held)
+
+    @staticmethod
+    def give_back(held: Places) -> None:
+        """What had places in limits of what is open at once is over."""
+        while held:
+            held.pop().give_back()
 
     def retry_after(self, now: int, refusal: tuple[int, str]) -> str:
         """Value of `Retry-After`; "" where there is to be none."""

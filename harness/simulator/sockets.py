@@ -6,6 +6,7 @@ from harness.simulator.answering import Answering
 from harness.simulator.config import SimConfig
 from harness.simulator.connections import Conn, Done, Gate, Ping
 from harness.simulator.conversations import AGENT, Conversation, Message
+from harness.simulator.intake import Intake
 from harness.simulator.middlebox import Middlebox
 from harness.simulator.outlet import Outlet
 from harness.simulator.truth import Copy, TruthLog
@@ -19,6 +20,7 @@ class Sockets(Answering):
         self.conns: dict[int, Conn] = {}
         self._gated: dict[int, Conn] = {}
         self.middlebox = Middlebox(self.whole)
+        self.intake = Intake(self.whole)
 
     # ------------------------------------------------------------ the contract: events
     def on_frame(self, now: int, conn: int, data: str | bytes) -> None:
@@ -31,7 +33,7 @@ class Sockets(Answering):
         known.moved = now
         gate = known.gate
         if gate is None:
-            known.dialect.on_frame(now, known, data)
+            self.intake.frame(now, known, data)
         elif not gate.deaf:
             gate.intake.append((self.arrived, data))
 
@@ -57,6 +59,7 @@ class Sockets(Answering):
         if known is None:
             return
         known.gone = True
+        self.give_back(known.held)
         self.middlebox.forget(known)
         if by == "server" and known.ready:
             self.truth.row(now, "disconnects", known.id, fault=known.ended or "protocol")
@@ -67,6 +70,10 @@ class Sockets(Answering):
                 self._open_gate(known)
         self._unbind(now, known)
         known.dialect.on_gone(now, known)
+
+    def went_on(self, pause: int) -> None:
+        """Work that was being done was not done meanwhile."""
+        self.intake.pause(pause)
 
     # ------------------------------------------------------------ for halves and faults
     def push(self, now: int, conn: Conn, data: str | bytes, copy: Copy | None = None, done: Done | None = None) -> None:
@@ -134,6 +141,9 @@ class Sockets(Answering):
 
     def frame_refusal(self, now: int, conn: Conn, endpoint: str) -> tuple[int, str] | None:
         """None: go on. Else a limit refuses this frame (`endpoint` is `frame NAME`)."""
+        if conn.judged is not None and conn.judged[0] == endpoint:  # when it came in; one frame is asked for once
+            known, conn.judged = conn.judged[1], None
+            return known
         return self.refusal(now, endpoint, conn.dialect.caller(now, conn)) if self.limited else None
 
     def refuse_frame(self, conn: Conn, endpoint: str) -> Done:
@@ -217,7 +227,7 @@ class Sockets(Answering):
             if isinstance(came, Ping):
                 gate.output.append((came, None, None))
             else:
-                conn.dialect.on_frame(now, conn, came)
+                self.intake.frame(now, conn, came)
         if conn.gate is not gate:
             return
         self._open_gate(conn)

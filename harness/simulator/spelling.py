@@ -26,6 +26,8 @@ SECOND = UNITS["s"]
 _DURATION = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(ns|us|µs|ms|s|min|h|d)\s*\Z")
 _AROUND = re.compile(r"\s*(.+?)\s*(?:±|\+-|\+/-)\s*([0-9]+(?:\.[0-9]+)?)\s*%\s*\Z")
 _RATE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*/\s*(s|min|h)\s*\Z")
+_SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(B|kB|MB|GB|KiB|MiB|GiB)\s*\Z")
+SIZES = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _PERCENT = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*%\s*\Z")
 _Z95 = 1.6448536269514722
 
@@ -141,6 +143,25 @@ def share(value: Any, where: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value <= 1.0:
         raise wrong(where, f"{value!r} is no share", 'Write 0.05 or "5%".')
     return float(value)
+
+
+def growth(value: Any, where: str) -> float:
+    """Read by how much something grows, as a part of itself: 0.1, `"10%"`, `"250%"`."""
+    if isinstance(value, str) and (found := _PERCENT.match(value)):
+        return float(found[1]) / 100.0
+    if isinstance(value, str):
+        raise wrong(where, f"{value!r} is no part of anything", 'Write 0.1 or "10%".')
+    return number(value, where)
+
+
+def size(value: Any, where: str) -> int:
+    """Read `"64MiB"`, `"10MB"`; 0 needs no unit."""
+    if value == 0 and not isinstance(value, bool):
+        return 0
+    found = _SIZE.match(value) if isinstance(value, str) else None
+    if not found:
+        raise wrong(where, f"{value!r} is no size", f'Write a number and a unit, such as "64MiB": {", ".join(SIZES)}.')
+    return round(float(found[1]) * SIZES[found[2]])
 
 
 def rate(value: Any, where: str) -> float:

@@ -438,6 +438,118 @@ def test_drift() -> None:
     assert bench.engine.latency(bench.now, "token") == 210 * MS
 
 
+def taken(bench: Bench, kind: str = "list") -> float:
+    return bench.engine.latency(bench.now, kind) / MS
+
+
+def test_creep() -> None:
+    plan = {"name": "creep", "at": "1h", "by": "50%", "over": "2h"}
+    bench = Bench({"faults": [plan], "latency": {"list": "100ms"}})
+    assert taken(bench) == 100
+    bench.run(2 * 3600)
+    assert taken(bench) == 125
+    bench.run(3 * 3600)
+    assert taken(bench) == 200  # on and on
+    bench.engine.set_faults(bench.now, [{**plan, "hold": True}])
+    assert taken(bench) == 100
+    bench.run(9 * 3600)
+    assert taken(bench) == 150
+    bench.engine.set_faults(bench.now, [])
+    assert taken(bench) == 100
+    assert taken(bench, "token") == 0  # a part of nothing
+
+
+def test_step() -> None:
+    bench = Bench({"faults": [{"name": "step", "at": "3h", "by": "20%", "add": "5ms"}], "latency": {"list": "100ms"}})
+    bench.run(3 * 3600 - 1)
+    assert taken(bench) == 100
+    bench.run(1)
+    assert taken(bench) == 125
+
+
+@pytest.mark.parametrize("plan", [{"name": "creep", "by": 1.0, "over": "1h"}, {"name": "step", "at": "1h", "by": 1.0}])
+@pytest.mark.parametrize("service", [False, True])
+def test_capacity_may_shrink_as_well(plan: Plan, service: bool) -> None:
+    bench = Bench({"faults": [{**plan, "service": service}], "capacity": {"servers": 1, "service": "1s"}, "token_life": "9h"})
+    conn, conv = bench.routed()
+    bench.run(3600)
+    bench.message(conn, conv, 1)
+    bench.run(1.1)
+    assert ("run.1-1.g.1" in bench.texts(conn)) is not service
+    bench.run(1.1)  # a creep goes on
+    assert "run.1-1.g.1" in bench.texts(conn)
+
+
+def test_error_creep() -> None:
+    """By requests and by messages: nothing at first, then more and more, and what failed was not worked on."""
+    plan = {"name": "error_creep", "to": "50%", "over": "1h", "status": 500}
+    bench = Bench({"faults": [plan], "capacity": {"servers": 4, "service": "1ms"}, "token_life": "9h"})
+    conn, conv = bench.routed()
+    token = bench.token()
+    failed = []
+    for part in range(4):
+        numbers = [bench.request("GET", "/api/v2/routing/skillgroups", token=token) for _ in range(100)]
+        failed.append(sum(bench.answers[number].status == 500 for number in numbers))
+        for seq in range(100 * part + 1, 100 * part + 101):
+            bench.message(conn, conv, seq)
+        bench.run(1200)
+    assert failed[0] == 0
+    assert failed[1] < failed[2] < failed[3]
+    assert 30 <= failed[3] <= 70
+    errors = [frame["messageId"] for frame in bench.frames(conn, "error")]
+    stored = {row.rpartition(".")[2] for row in bench.ids("messages.sent")}
+    assert 30 < len(errors) < 150
+    assert {f"m{seq}" for seq in stored}.isdisjoint(errors)
+    assert len(stored) + len(errors) == 400
+    assert len(bench.acts("error_creep")) == sum(failed) + len(errors)
+
+
+def test_error_creep_needs_no_queue_and_keeps_to_its_endpoint() -> None:
+    plan = {"name": "error_creep", "to": 1.0, "over": "1s", "hold": True}
+    bench, conn, conv = talk(plan, messages=0)
+    bench.message(conn, conv, 1)
+    assert bench.frames(conn, "error")[-1]["code"] == "OVERLOADED"
+    bench.engine.set_faults(bench.now, [{**plan, "endpoint": "GET /api/v2/routing/skillgroups"}])
+    bench.run(2)
+    bench.message(conn, conv, 2)
+    assert "run.1-1.g.2" in bench.texts(conn)
+    assert bench.answers[bench.request("GET", "/api/v2/routing/skillgroups")].status == 503
+
+
+@pytest.mark.parametrize("real", [False, True])
+def test_leak(real: bool) -> None:
+    bench = Bench({"faults": [{"name": "leak", "size": "8MiB", "over": "1h", "for": "3h", "real": real}]})
+
+    def leaked() -> int:
+        held = sum(len(piece) for _, fault in bench.engine.faults._plan for piece in getattr(fault, "_held", []))
+        return int(bench.engine.health(bench.now)["planted_bytes"]) + held
+
+    assert leaked() == 0
+    bench.run(1800)
+    assert leaked() == pytest.approx(4 * 2**20, abs=8192)
+    bench.run(3600)
+    assert leaked() == pytest.approx(12 * 2**20, abs=8192)
+    assert (bench.engine.health(bench.now)["planted_bytes"] == 0) is real
+    bench.run(3 * 3600)
+    assert leaked() == 0
+
+
+def test_backlog() -> None:
+    plan = {"name": "backlog", "lag": "10s", "count": 60, "over": "1min", "hold": True}
+    bench, conn, conv = talk(plan, messages=1)
+    assert agents(bench, conn)
+    bench.run(120)
+    for seq in range(2, 6):
+        bench.message(conn, conv, seq)
+    bench.run(3)
+    assert bench.engine.health(bench.now)["undelivered"] == 60 + 4
+    assert len(agents(bench, conn)) == 1
+    bench.run(10)
+    assert bench.engine.health(bench.now)["undelivered"] == 60
+    assert numbers(agents(bench, conn)) == [1, 2, 3, 4, 5]
+    assert len(bench.acts("backlog")) == 5  # the first by half a second
+
+
 def test_skew() -> None:
     bench = Bench({"faults": [{"name": "skew", "by": "90s"}]})
     assert bench.engine.stamp_ms(bench.now) - bench.engine.wall_ms(bench.now) == 90_000

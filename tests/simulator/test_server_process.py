@@ -101,6 +101,28 @@ def test_one_ready_line_then_silence(tmp_path):
         assert (code, out, err) == (0, "", "")
 
 
+def test_health_shows_the_process_and_what_a_leak_adds(tmp_path: Path) -> None:
+    plan = {
+        "faults": [
+            {"name": "leak", "size": "512MiB", "over": "1ms", "hold": True},
+            {"name": "backlog", "over": "1ms", "hold": True},
+        ]
+    }
+    table = tmp_path / "table.json"
+    table.write_text(json.dumps({"simulator": {"capacity": {"servers": 3}, **plan}}))
+    with simulator("--folder", str(tmp_path), "--config", str(table)) as process:
+        quiet = json.loads(process.control("GET", "health")[1])
+        assert 10 * 2**20 < quiet["memory_bytes"] < 512 * 2**20
+        assert (quiet["undelivered"], quiet["in_system"], quiet["open_sockets"]) == (0, 0, 0)
+        assert quiet["cpu_s"] > 0
+        assert process.control("POST", "begin")[0] == 200
+        health = json.loads(process.control("GET", "health")[1])
+        while health["planted_bytes"] < 512 * 2**20:  # a ms later
+            health = json.loads(process.control("GET", "health")[1])
+        assert health["memory_bytes"] > 512 * 2**20
+        assert health["undelivered"] == 1000
+
+
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
 def test_a_signal_flushes_the_truth(tmp_path, how: int, loop: str):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from random import Random
@@ -10,8 +11,9 @@ from typing import Any
 import pytest
 
 from harness.core.spread import parse_spread
+from harness.errors import UsageError
 from harness.simulator import instants, spelling
-from harness.simulator.config import SimConfig
+from harness.simulator.config import SimConfig, read_file
 from harness.simulator.credentials import Credentials
 from harness.simulator.spelling import SECOND, SimConfigError
 
@@ -173,3 +175,59 @@ def test_latencies_of_two_kinds_and_with_a_heavy_tail() -> None:
     assert drawn[-1] == 3 * SECOND
     assert drawn[19_800] == pytest.approx(0.4 * SECOND, rel=0.2)
     assert drawn[9_999] == pytest.approx(20e6 * 2 ** (1 / (math.log(100) / math.log(20))), rel=0.02)
+
+
+# ---------------------------------------------------------------- files
+
+
+def test_a_file_is_the_table_or_has_it(tmp_path: Path) -> None:
+    bare, scenario, as_json = tmp_path / "bare.toml", tmp_path / "whole.toml", tmp_path / "some.json"
+    bare.write_text('token_life = "5min"\n[capacity]\nservers = 3\nservice = {exponential = "40ms"}\n')
+    scenario.write_text('[scenario]\nname = "x"\n[simulator]\ntoken_life = "5min"\n[simulator.capacity]\nservers = 3\n')
+    as_json.write_text(json.dumps({"simulator": {"capacity": {"servers": 3}}}))
+    for path in (bare, scenario, as_json):
+        assert SimConfig.from_table(read_file(path)).capacity.servers == 3
+    assert SimConfig.from_table(read_file(bare)).capacity.service.kind == "exponential"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("a.toml", "servers = = 3", "cannot be read"),
+        ("a.json", "[1, 2]", "is not a table"),
+        ("a.json", '{"simulator": 3}', "is not a table"),
+        ("a.toml", "# " + "x" * (1 << 20), "too large"),
+        ("nowhere.toml", "", "cannot be read"),
+    ],
+)
+def test_a_file_that_is_none(name: str, text: str, says: str, tmp_path: Path) -> None:
+    if text:
+        (tmp_path / name).write_text(text)
+    with pytest.raises(UsageError, match=says):
+        read_file(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("table", "where"),
+    [
+        ({"servers": -1}, "simulator.capacity.servers"),
+        ({"service": 40}, "simulator.capacity.service"),
+        ({"cliff_answer": "shrug"}, "simulator.capacity.cliff_answer"),
+        ({"slowdown": -0.1}, "simulator.capacity.slowdown"),
+        ({"silence": 0}, "simulator.capacity.silence"),
+        ({"also": "POST /oauth/token"}, "simulator.capacity.also"),
+        ({"workers": 3}, "simulator.capacity.workers"),
+    ],
+)
+def test_a_wrong_capacity(table: dict[str, object], where: str) -> None:
+    with pytest.raises(SimConfigError) as caught:
+        SimConfig.from_table({"capacity": table})
+    assert caught.value.where == where
+
+
+def test_growth_and_sizes() -> None:
+    assert [spelling.growth(value, "x") for value in ("10%", "250%", 0.1, 3)] == [0.1, 2.5, 0.1, 3.0]
+    assert [spelling.size(value, "x") for value in ("1.5MiB", "10kB", 0, "3B")] == [3 * 2**19, 10_000, 0, 3]
+    for read, value in ((spelling.growth, "much"), (spelling.growth, -1), (spelling.size, "3 parsecs"), (spelling.size, 3)):
+        with pytest.raises(SimConfigError):
+            read(value, "x")

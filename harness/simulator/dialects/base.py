@@ -21,6 +21,10 @@ says if the guest may hear of it, `message` what was stored; with lose_ingest th
 `engine.confirmed(now, taken)` is called once its confirmation was handed over (for echoes by `deliver`, the engine does that
 itself).
 
+**Capacity.** Where the server's capacity is limited (`intake.py`), messages reach `on_frame` and handlers after their turn in a
+queue, then maybe over a connection that has ended meanwhile (pushes to it go nowhere, which is well). `Route.message` and
+`arrival` say what a message is, `thread` what must keep its order, `overloaded` how a refusal is told; all have defaults.
+
 **Deliveries.** `engine.deliver(now, conv, message, lag)` runs a message through the faults and ends in `half.deliver(now, conv,
 message)`, any number of times. Socket halves inherit that: `frame` makes the text, `connections` says where it goes. A polling half
 appends an event and wakes its poll, and calls `engine.handed_push(now, message, key, via)` for each event of an answer in its
@@ -37,9 +41,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.core.wire import HttpResponse
+from harness.simulator import bodies, marker
 from harness.simulator.connections import Conn, Exchange
 from harness.simulator.conversations import Conversation, Message
 from harness.simulator.credentials import Grant
+from harness.simulator.dialects import oauth
+from harness.simulator.intake import Arrival
 from harness.simulator.limiters import Caller
 
 if TYPE_CHECKING:
@@ -62,6 +69,13 @@ class Route:
     """`{wait}` in it becomes the value of `Retry-After`."""
     claims: Callable[[Exchange], bool] | None = None
     """Is this request, to a path that several halves have, for us? None: yes, where none of those that look at it wants it."""
+    carries: bool | None = None
+    """Does it bring a guest's message, which needs a server where capacity is limited? None: a POST whose latency is `send`."""
+
+    @property
+    def message(self) -> bool:
+        """Does it bring a guest's message?"""
+        return self.method == "POST" and self.latency == "send" if self.carries is None else self.carries
 
     @property
     def endpoint(self) -> str:
@@ -115,8 +129,10 @@ class DialectHalf:
             grant = self.grant_of(asks) if asks.data is not None else None
             return Caller(grant.client if grant is not None else credentials.client, asks.ip, asks.id, connection=asks.id)
         grant = credentials.bearer(now, asks.headers)
-        client, session = (credentials.client, asks.peer) if grant is None else (grant.client, grant.token)
-        return Caller(client, asks.ip, session)
+        if grant is not None:
+            return Caller(grant.client, asks.ip, grant.token, connection=asks.peer)
+        named = oauth.client_named(asks)
+        return Caller(named if credentials.knows(named) else credentials.client, asks.ip, asks.peer, connection=asks.peer)
 
     def routes(self) -> list[Route]:
         """All endpoints."""
@@ -132,6 +148,25 @@ class DialectHalf:
 
     def on_gone(self, now: int, conn: Conn) -> None:
         """The socket has ended; `conn.conv` is unbound already."""
+
+    # ------------------------------------------------------------ capacity
+    def arrival(self, now: int, conn: Conn, data: str | bytes) -> Arrival:  # noqa: ARG002
+        """What has come in, asked before `on_frame` where capacity is limited: nothing must change by it.
+
+        Here: an object of the type `message`, or with a guest's marker in it, is a message; what keeps a connection alive is put
+        aside. A half that says the name by which limits know a message has them asked before the queue.
+        """
+        frame = bodies.frame(data)
+        kind = frame.get("type") if frame is not None else None
+        return Arrival(kind == "message" or marker.within(data), aside=kind in ("ping", "pong", "auth"))
+
+    def thread(self, conn: Conn) -> str:
+        """What a connection is one of several to, over which messages must not overtake each other."""
+        return conn.conv.id if conn.conv is not None else conn.id
+
+    def overloaded(self, now: int, conn: Conn, data: str | bytes) -> None:  # noqa: ARG002
+        """A message is not taken, for the server has too much to do: say so in an error frame."""
+        self.engine.push(now, conn, '{"type":"error","code":"overloaded"}')
 
     # ------------------------------------------------------------ conversation
     def accepted(self, now: int, conv: Conversation) -> None:

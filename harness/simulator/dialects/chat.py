@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from harness.simulator import spelling
+from harness.simulator import bodies, spelling
 from harness.simulator.connections import Conn, Done, Exchange
 from harness.simulator.conversations import Conversation
 from harness.simulator.dialects.base import DialectHalf
+from harness.simulator.intake import Arrival
 from harness.simulator.limiters import Caller
 from harness.simulator.spelling import SECOND
 from harness.simulator.tables import setting
@@ -42,7 +43,7 @@ class ChatTable:
 class Session:
     """What became of one registration."""
 
-    __slots__ = ("conns", "conv", "expires", "expiry", "id", "name", "over")
+    __slots__ = ("channel", "client", "conns", "conv", "expires", "expiry", "id", "name", "over")
 
     def __init__(self, sid: str, name: str, expires: int) -> None:
         self.id, self.name, self.expires = sid, name, expires
@@ -50,6 +51,8 @@ class Session:
         """Its open sockets; the newest that was let in gets what is said."""
         self.conv: Conversation | None = None
         self.expiry: Timer | None = None
+        self.client = self.channel = ""
+        """Who has registered it, and where, as limits count."""
         self.over = False
         """Either side has ended it, or it has run out: nothing is taken any more, and nothing need be said about that."""
 
@@ -91,7 +94,11 @@ class ChatHalf(DialectHalf):
     def caller(self, now: int, asks: Exchange | Conn) -> Caller:
         """A session's counts go on over its sockets."""
         made = super().caller(now, asks)
-        return Caller(made.client, made.ip, asks.params[0], connection=asks.id) if isinstance(asks, Conn) else made
+        if not isinstance(asks, Conn):
+            return made
+        session = self.sessions.get(asks.params[0])
+        client, channel = (session.client, session.channel) if session is not None else ("", "")
+        return Caller(client or made.client, made.ip, asks.params[0], connection=asks.id, deployment=channel)
 
     # ------------------------------------------------------------ sessions
     def begin(self, now: int, session: Any) -> Conversation:
@@ -175,6 +182,19 @@ class ChatHalf(DialectHalf):
         self.engine.end(now, conn, "unclosed", code=1001, reason="session over")
 
     # ------------------------------------------------------------ frames
+    def arrival(self, now: int, conn: Conn, data: str | bytes) -> Arrival:  # noqa: ARG002
+        """Messages of a session that goes on, over a socket that was let in."""
+        link: Link | None = conn.data
+        frame = bodies.frame(data)
+        kind = frame.get("type") if frame is not None else None
+        if kind == "message" and link is not None and link.inside and not link.session.over:
+            return Arrival(True, "message")
+        return Arrival(False, aside=kind == "handshake")
+
+    def thread(self, conn: Conn) -> str:
+        """The session, over all its sockets."""
+        return str(conn.params[0])
+
     def refused(self, now: int, conn: Conn, kind: str) -> bool:
         """Does a limit refuse this frame? Then the guest is told."""
         endpoint = f"frame {kind}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from json.encoder import encode_basestring_ascii as quoted
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from harness.simulator.connections import Conn, Done, Exchange
 from harness.simulator.conversations import Conversation, Message
 from harness.simulator.dialects.base import OVERSIZE, Route
 from harness.simulator.dialects.chat import ChatHalf, ChatTable, Link, Session
+from harness.simulator.limiters import Caller
 from harness.simulator.spelling import SECOND, Spread
 from harness.simulator.tables import MINUTE, MS, setting
 
@@ -90,7 +91,7 @@ class Engagements(ChatHalf):
         channel, client, metadata = given.get("channelId"), given.get("clientId"), given.get("metadata", {})
         if not isinstance(channel, str) or not channel or not isinstance(client, str) or not isinstance(metadata, dict):
             return self._refuse(now, exchange, 400, "channelId and clientId are needed, metadata is an object")
-        if client != engine.credentials.client or not settings.public or not settings.enabled:
+        if not engine.credentials.knows(client) or not settings.public or not settings.enabled:
             return self._refuse(now, exchange, 401, "Unknown or disabled client, or not a public one")
         if WRITE not in settings.scopes or now < self._first + settings.scopes_after:
             return self._refuse(now, exchange, 403, f"Missing scope {WRITE}")
@@ -98,6 +99,7 @@ class Engagements(ChatHalf):
         shown = metadata.get("displayName")
         token = f"gt.{self.rng.getrandbits(128):032x}"
         session = Engagement(engine.new_uuid(), shown if isinstance(shown, str) else "Guest", now + life, token)
+        session.client, session.channel = client, channel
         self.sessions[session.id] = session
         session.expiry = engine.timers.at(session.expires, self._expired, session)
         body = {
@@ -110,6 +112,19 @@ class Engagements(ChatHalf):
 
     def _refuse(self, now: int, exchange: Exchange, status: int, why: str) -> None:
         self.engine.answer(now, exchange, status, {"message": why})
+
+    def caller(self, now: int, asks: Exchange | Conn) -> Caller:
+        """A registration names client and channel in its body; the channel is what other dialects call a deployment."""
+        made = super().caller(now, asks)
+        if isinstance(asks, Conn):
+            return made
+        given = bodies.table(asks.body) or {}
+        client = bodies.text(given, "clientId")
+        return replace(
+            made,
+            client=client if self.engine.credentials.knows(client) else made.client,
+            deployment=bodies.text(given, "channelId"),
+        )
 
     # ------------------------------------------------------------ the socket's life
     def on_upgrade(self, now: int, conn: Conn, headers: dict[str, str]) -> HttpResponse | None:  # noqa: ARG002
@@ -176,6 +191,10 @@ class Engagements(ChatHalf):
             conv = self.heard_on(now, conn, link)
             self.engine.take(now, conv, text, self.engine.new_id("msg"), "guest", link.session.name)
         return None
+
+    def overloaded(self, now: int, conn: Conn, data: str | bytes) -> None:  # noqa: ARG002
+        """An `error` frame, as of a limit."""
+        self.engine.push(now, conn, '{"type":"error","error":"overloaded","message":"Service overloaded","frame":"message"}')
 
     def tell_limited(self, now: int, conn: Conn, shown: dict[str, Any], done: Done) -> None:
         """An `error` frame; the seed speaks of 429 only."""

@@ -139,6 +139,8 @@ class Guests(ChatHalf):
         if _size(attributes) > settings.attributes_limit:
             return engine.answer(now, exchange, 400, {"code": "attributes.too.large"})
         guest = Guest(engine.new_uuid(), engine.new_uuid(), name, now + settings.token_life)
+        grant = engine.credentials.bearer(now, exchange.headers)
+        guest.client = grant.client if grant is not None else ""
         guest.attributes = attributes
         guest.queue, guest.skill, guest.language = _id(routing, "queue"), _id(routing, "skill"), bodies.text(routing, "language")
         self._sign(now, guest)
@@ -281,6 +283,10 @@ class Guests(ChatHalf):
 
     def _ended(self, now: int, conn: Conn, link: Link, frame: dict[str, Any]) -> None:  # noqa: ARG002
         self.leave(now, link.session)
+
+    def overloaded(self, now: int, conn: Conn, data: str | bytes) -> None:  # noqa: ARG002
+        """An `error` frame, as of a limit."""
+        self.engine.push(now, conn, '{"type":"error","payload":{"code":"overloaded","frame":"message"}}')
 
     def tell_limited(self, now: int, conn: Conn, shown: dict[str, Any], done: Done) -> None:
         """An `error` frame."""

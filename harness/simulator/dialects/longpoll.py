@@ -16,7 +16,7 @@ from harness.simulator.credentials import Grant
 from harness.simulator.dialects import multipart
 from harness.simulator.dialects.base import OVERSIZE, DialectHalf, Route
 from harness.simulator.spelling import SECOND
-from harness.simulator.tables import length, positive, setting
+from harness.simulator.tables import MINUTE, length, positive, setting
 from harness.simulator.timers import Timer
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ class LongpollTable:
         spelling.texts, ("application/pdf", "image/png", "image/jpeg", "image/gif", "text/plain", "application/octet-stream")
     )
     max_upload: int = setting(positive, 10 * 1024 * 1024)
+    file_life: int = setting(length, 10 * MINUTE)
+    """An upload is forgotten then."""
     skill_required: bool = setting(spelling.flag, True)
     """Is the default routing strategy skill-based, so that a guest without a skill loops?"""
     evaluate_every: int = setting(length, 5 * SECOND)
@@ -104,10 +106,10 @@ class Talk:
 class File:
     """An upload."""
 
-    __slots__ = ("content", "kind", "name", "size")
+    __slots__ = ("content", "expires", "kind", "name", "size")
 
-    def __init__(self, name: str, kind: str, content: bytes) -> None:
-        self.name, self.kind, self.size = name, kind, len(content)
+    def __init__(self, name: str, kind: str, content: bytes, expires: int) -> None:
+        self.name, self.kind, self.size, self.expires = name, kind, len(content), expires
         self.content: bytes | None = content
 
 
@@ -523,13 +525,13 @@ class Longpoll(DialectHalf):
             engine.answer(now, exchange, 415, {"code": "unsupported.media.type"})
         else:
             number = engine.new_uuid()
-            self._keep(number, File(part.filename, part.kind, part.content))
+            self._keep(now, number, File(part.filename, part.kind, part.content, now + table.file_life))
             scheme, host = exchange.headers.get(":scheme", "http"), exchange.headers.get("host", "localhost")
             url = f"{scheme}://{host}/api/v2/files/{number}/content"
             engine.answer(now, exchange, 200, {"fileId": number, "downloadUrl": url})
 
-    def _keep(self, number: str, file: File) -> None:
-        """Keep the upload, and let the oldest go: contents first, at last the knowledge that there was one."""
+    def _keep(self, now: int, number: str, file: File) -> None:
+        """Keep the upload, and let the oldest go: contents that are too many, and files that are too many or too old."""
         self._files[number] = file
         self._contents[number] = file.size
         self._content_bytes += file.size
@@ -537,7 +539,7 @@ class Longpoll(DialectHalf):
             oldest, size = self._contents.popitem(last=False)
             self._content_bytes -= size
             self._files[oldest].content = None
-        while len(self._files) > FILES_KEPT:
+        while len(self._files) > FILES_KEPT or next(iter(self._files.values())).expires <= now:
             oldest, _ = self._files.popitem(last=False)
             self._content_bytes -= self._contents.pop(oldest, 0)
 

@@ -132,6 +132,7 @@ class Messaging(ChatHalf):
         priority, name = routing.get("priority", 0), given.get("name")
         life = self.settings.web_chat_token_life
         session = Registration(engine.new_uuid(), name if isinstance(name, str) else "Guest", now + life)
+        session.client = grant.client
         why = engine.mismatch(skills)
         session.conv = engine.open(
             now,
@@ -218,6 +219,11 @@ class Messaging(ChatHalf):
         if taken.confirm:
             self._owe(now, conn, _ack(mid), engine.phantom_done(taken.message) if taken.message.phantom else None)
         return None
+
+    def overloaded(self, now: int, conn: Conn, data: str | bytes) -> None:  # noqa: ARG002
+        """An error frame in the ack's place."""
+        if conn.usable:
+            self._owe(now, conn, '{"type":"error","code":"OVERLOADED","frame":"message"}', None)
 
     def tell_limited(self, now: int, conn: Conn, shown: dict[str, Any], done: Done) -> None:
         """An error frame, for a message in its ack's place."""

@@ -28,6 +28,12 @@ def uses_basic(exchange: Exchange) -> bool:
     return exchange.headers.get("authorization", "").lower().startswith("basic ")
 
 
+def client_named(exchange: Exchange) -> str:
+    """The client that a request without a token says it is: in its header, or in a form."""
+    named = basic(exchange.headers.get("authorization", ""))[0]
+    return named or (exchange.form.get("client_id", "") if exchange.body[:1].isalpha() else "")  # JSON and files begin otherwise
+
+
 def grant_token(engine: Engine, now: int, exchange: Exchange, client: str, secret: str, *, tells_scope: bool = True) -> None:
     """Answer a request for a token; `tells_scope`: the answer names the scopes that were granted."""
     form, credentials, truth = exchange.form, engine.credentials, engine.truth

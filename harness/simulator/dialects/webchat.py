@@ -13,6 +13,7 @@ from harness.simulator.conversations import CLOSED, Conversation, Message
 from harness.simulator.credentials import Grant
 from harness.simulator.dialects import oauth
 from harness.simulator.dialects.base import OVERSIZE, DialectHalf, Route
+from harness.simulator.intake import Arrival
 from harness.simulator.spelling import SECOND
 from harness.simulator.tables import positive, setting
 from harness.simulator.timers import Timer
@@ -155,6 +156,18 @@ class Webchat(DialectHalf):
                 self._ping_later(now, conn, link)
             return None
         return self._error(now, conn, "UNKNOWN_TYPE")
+
+    def arrival(self, now: int, conn: Conn, data: str | bytes) -> Arrival:  # noqa: ARG002
+        """Who has not authenticated sends no messages."""
+        frame, grant = bodies.frame(data), conn.data.grant
+        kind = frame.get("type") if frame is not None and grant is not None else None
+        if kind != "message" or grant is None:
+            return Arrival(False, aside=kind in ("ping", "pong", "auth"))
+        return Arrival(True, "message" if SEND in grant.scopes else "")
+
+    def overloaded(self, now: int, conn: Conn, data: str | bytes) -> None:
+        """An error frame with the message's id, if it had one."""
+        self._error(now, conn, "OVERLOADED", messageId=_short((bodies.frame(data) or {}).get("messageId")))
 
     def _violation(self, now: int, conn: Conn, link: Link) -> None:
         link.violations += 1

@@ -24,6 +24,7 @@ from harness.simulator.dialects.webmessaging_frames import Body, Guests
 from harness.simulator.dialects.webmessaging_rest import Rest
 from harness.simulator.dialects.webmessaging_session import Link, Said, Session, Sessions, Talk
 from harness.simulator.dialects.webmessaging_settings import OFF, READ_ONLY, WebmessagingTable
+from harness.simulator.intake import Arrival
 from harness.simulator.limiters import Caller
 from harness.simulator.tables import MINUTE
 
@@ -51,6 +52,7 @@ class Webmessaging(DialectHalf):
         self.domains = settings_of.allowed_domains(self.settings, engine.config.credentials.origins)
         self.sessions = Sessions(engine, self.settings)
         self.files = Files(self)
+        self.sessions.dropped = self.files.forget
         self.rest = Rest(self)
         self.door = Door(self)
         self._rng = Random(f"{engine.seed}/webmessaging/mishaps")
@@ -81,8 +83,19 @@ class Webmessaging(DialectHalf):
             if link is None:
                 return Caller(client, asks.ip, asks.id, connection=asks.id, deployment=asks.query.get("deploymentId", ""))
             return Caller(client, asks.ip, link.asking or asks.id, connection=asks.id, deployment=link.deployment)
+        grant = self.engine.credentials.bearer(now, asks.headers)
         session = self.rest.session_of(now, asks)
-        return Caller(client, asks.ip, asks.peer) if session is None else Caller(client, asks.ip, session.token)
+        named = asks.route is not None and "{deploymentId}" in asks.route.template
+        deployment = asks.params[0] if named else asks.query.get("deploymentId", "")
+        if session is not None:
+            deployment = deployment or next((conn.data.deployment for conn in session.conns), "")
+        return Caller(
+            grant.client if grant is not None else client,
+            asks.ip,
+            asks.peer if session is None else session.token,
+            connection=asks.peer,
+            deployment=deployment,
+        )
 
     # ------------------------------------------------------------ the socket's life
     def exists(self, deployment: str) -> bool:
@@ -152,6 +165,29 @@ class Webmessaging(DialectHalf):
         if action == "getConfiguration":
             return self.respond(now, conn, "GetConfigurationResponse", frames.configuration_body(self.settings), tracing)
         return self.door.configure(now, conn, frame, token, tracing)
+
+    def arrival(self, now: int, conn: Conn, data: str | bytes) -> Arrival:  # noqa: ARG002
+        """What somebody says in a session; events are none, and the rest is about the connection or the session."""
+        frame, link = bodies.frame(data), conn.data
+        action = frame.get("action") if frame is not None else None
+        if frame is None or action not in ("onMessage", "closeSession"):
+            return Arrival(False, aside=True)
+        given = frame.get("message")
+        event = isinstance(given, dict) and given.get("type") == "Event"
+        if action != "onMessage" or event or link.session is None or frame.get("token") != link.token:
+            return Arrival(False)
+        link.asking = link.token  # as whom limits count it
+        return Arrival(True, "onMessage")
+
+    def thread(self, conn: Conn) -> str:
+        """The session, over all its connections."""
+        link: Link = conn.data
+        return link.session.digest if link.session is not None else conn.id
+
+    def overloaded(self, now: int, conn: Conn, data: str | bytes) -> None:
+        """The code of what was not expected."""
+        tracing = (bodies.frame(data) or {}).get("tracingId")
+        self.refuse(now, conn, 5000, "the service is overloaded", tracing if isinstance(tracing, str) else None)
 
     def _mishap(self, now: int, conn: Conn, tracing: str | None) -> bool:
         """Something is wrong with this request, as the settings want it."""

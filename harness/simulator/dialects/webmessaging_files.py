@@ -215,9 +215,18 @@ class Files:
         self._bytes += len(content)
         self._kept[id(file)] = file
         while self._kept and (len(self._kept) > KEPT or self._bytes > BYTES_KEPT):
-            _, oldest = self._kept.popitem(last=False)
-            self._bytes -= len(oldest.content or b"")
-            oldest.content = None
+            self._let_go(next(iter(self._kept.values())))
+
+    def _let_go(self, file: File) -> None:
+        if self._kept.pop(id(file), None) is not None:
+            self._bytes -= len(file.content or b"")
+            file.content = None
+
+    def forget(self, session: Session) -> None:
+        """A session is forgotten, and with it its files."""
+        for file in session.files.values():
+            self._let_go(file)
+        session.files.clear()
 
     def _download(self, now: int, file: File, *, fresh: bool = True) -> str:
         """A URL to download from: a new one, or the newest if it is still good."""

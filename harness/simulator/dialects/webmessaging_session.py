@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -147,6 +148,10 @@ class Session:
         return [entry for talk in self.talks for entry in talk.entries]
 
 
+def _nothing(_: Session) -> None:
+    """Nobody wants to know."""
+
+
 class Sessions:
     """All of them, and what becomes of their messages."""
 
@@ -155,6 +160,8 @@ class Sessions:
         self._rng = Random(f"{engine.seed}/webmessaging")
         self._all: OrderedDict[str, Session] = OrderedDict()
         self.by_digest: dict[str, Session] = {}
+        self.dropped: Callable[[Session], None] = _nothing
+        """Told of each session of which nothing is known any more."""
 
     def __len__(self) -> int:
         return len(self._all)
@@ -171,6 +178,14 @@ class Sessions:
         for talk in list(session.talks):
             self._erase(now, talk)
         self.by_digest.pop(session.digest, None)
+        if session.alive:  # by then the engine has forgotten its conversations, and their names are free
+            self._engine.timers.at(now + self._engine.config.forget_after + 1, self._drop, session)
+
+    def _drop(self, now: int, session: Session) -> None:  # noqa: ARG002
+        """Nothing is known of it any more."""
+        self.dropped(session)
+        if self._all.get(session.token) is session:
+            del self._all[session.token]
 
     def begin(self, now: int, token: str) -> Session:
         """A new one; its conversations do not take the names of an earlier one's."""
@@ -185,8 +200,9 @@ class Sessions:
     def _forget_idle(self, now: int) -> None:
         for token, session in list(self._all.items())[: self._settings.sessions_kept // 10 + 1]:
             if not session.conns and (session.conv is None or session.conv.closed):
-                self.clear(now, session)
                 session.alive = False
+                self.clear(now, session)
+                self.dropped(session)
                 del self._all[token]
 
     # ------------------------------------------------------------ forgetting

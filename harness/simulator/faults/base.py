@@ -110,6 +110,22 @@ class Fault:
         """The server is about to take `ns` for something."""
         return ns
 
+    def service(self, engine: Engine, now: int, ns: int) -> int:
+        """One of the servers is about to work `ns` on something."""
+        return ns
+
+    def fails(self, engine: Engine, now: int, conn: Conn) -> bool:
+        """A message came over a WebSocket. True: it is answered with an error, and nothing is done about it."""
+        return False
+
+    def planted_bytes(self, now: int) -> int:
+        """Memory that the server seems to need besides."""
+        return 0
+
+    def planted_undelivered(self, now: int) -> int:
+        """Messages that seem to wait for their delivery besides."""
+        return 0
+
     def refuses(self, engine: Engine, now: int, endpoint: str) -> int:
         """0, or for how long (ns) a limit of the fault's refuses this."""
         return 0
@@ -129,6 +145,10 @@ HOOKS = (
     "on_request",
     "on_answer",
     "latency",
+    "service",
+    "fails",
+    "planted_bytes",
+    "planted_undelivered",
     "refuses",
     "skew_ns",
 )

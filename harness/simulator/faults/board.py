@@ -32,6 +32,10 @@ class FaultBoard:
         self.on_request: list[Fault] = []
         self.on_answer: list[Fault] = []
         self.latency: list[Fault] = []
+        self.service: list[Fault] = []
+        self.fails: list[Fault] = []
+        self.planted_bytes: list[Fault] = []
+        self.planted_undelivered: list[Fault] = []
         self.refuses: list[Fault] = []
         self.skew_ns: list[Fault] = []
 

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from harness.simulator.engine import Engine
 
 
-def _status(value: Any, where: str) -> int:
+def failure(value: Any, where: str) -> int:
+    """Read a status that tells of a failure, 429 left out."""
     status = spelling.whole(value, where, low=400)
     if status > 599 or status == 429:
         raise spelling.wrong(where, f"{status} is not for this fault", "400 to 599; for 429 there is `throttle`.")
@@ -24,7 +25,7 @@ class HttpError(Fault):
     """Per request."""
 
     name = "http_error"
-    options = {"status": (_status, 500)}  # noqa: RUF012
+    options = {"status": (failure, 500)}  # noqa: RUF012
 
     def on_request(self, engine: Engine, now: int, exchange: Exchange) -> bool:
         """Answer it so."""
