@@ -17,8 +17,9 @@ from harness.errors import FailureCause
 from harness.journal.records import ONE_WAY, SPANS
 from harness.metrics.histogram import HIGHEST, Histogram, highest_of, lowest_of
 from harness.verdicts.intervals import ranks, share_interval
-from harness.verdicts.lattice import Bound, RuleResult, Verdict
+from harness.verdicts.lattice import Bound, RuleResult, Verdict, WindowResult
 from harness.verdicts.slo import Rule, SloError, parse
+from harness.verdicts.windows import composed
 
 PRINTED_BEYOND = 10
 """A percentile is shown only with so many samples beyond it."""
@@ -63,6 +64,8 @@ class Evidence(msgspec.Struct):
     """Whether this is all that there will be. If not, only what can never be mended is judged."""
     unresolved: Mapping[str, str] = {}
     """Measures that came and yet have no figures, or not all, since a server's clock is not known well enough: why."""
+    windows: Mapping[str, Sequence[WindowResult]] = {}
+    """By `rule.show()`, what the windows of a rule came to that must hold in every one (see `verdicts.windowed`)."""
     wide: float = WIDE
     """Bracket width beyond which the generator was too slow to tell."""
 
@@ -136,23 +139,29 @@ def doubted(result: RuleResult) -> RuleResult:
 
 def check(rule: Rule, evidence: Evidence) -> RuleResult:
     """What one rule came to."""
-    if rule.kind == "percentile" and rule.subject in ONE_WAY:
-        result = _one_way(rule, evidence)
-    elif rule.kind == "percentile":
-        result = _percentile(rule, evidence)
-    elif rule.kind == "failed rate":
-        result = _failed_rate(rule, evidence)
-    elif rule.kind == "throughput":
-        result = _throughput(rule, evidence)
-    elif rule.kind == "ratio":
-        result = _ratio(rule, evidence)
+    if rule.window_ns:
+        result = composed(rule, evidence.windows.get(rule.show(), ()), _checked(rule.each, evidence))
     else:
-        result = _count(rule, evidence)
+        result = _checked(rule, evidence)
     return result if evidence.finished else _so_far(rule, result)
 
 
+def _checked(rule: Rule, evidence: Evidence) -> RuleResult:
+    if rule.kind == "percentile" and rule.subject in ONE_WAY:
+        return _one_way(rule, evidence)
+    if rule.kind == "percentile":
+        return _percentile(rule, evidence)
+    if rule.kind == "failed rate":
+        return _failed_rate(rule, evidence)
+    if rule.kind == "throughput":
+        return _throughput(rule, evidence)
+    return _ratio(rule, evidence) if rule.kind == "ratio" else _count(rule, evidence)
+
+
 def broken_for_good(rule: Rule, result: RuleResult) -> bool:
-    """Whether nothing that may still come can mend it: a number that only grows is over its limit."""
+    """Whether nothing that may still come can mend it: a number that only grows is over its limit, or a window is past."""
+    if rule.window_ns:
+        return result.verdict is Verdict.FAIL
     if result.verdict is not Verdict.FAIL or rule.kind not in ("count", "failed") or rule.op not in ("<", "<=", "=="):
         return False
     return result.observed.value is not None and result.observed.value >= rule.limit

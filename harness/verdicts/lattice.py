@@ -35,6 +35,20 @@ class Bound(msgspec.Struct, frozen=True):
     high: float | None = None
 
 
+class WindowResult(msgspec.Struct, frozen=True):
+    """What one window of a rule that must hold in every window came to."""
+
+    t0_ns: int
+    t1_ns: int
+    """Begin and end, counted from the run's start."""
+    verdict: Verdict
+    observed: Bound = Bound()
+    """In the unit of the rule's result."""
+    samples: int | None = None
+    sentence: str = ""
+    note: str = ""
+
+
 class RuleResult(msgspec.Struct, frozen=True):
     """What one rule of the scenario came to, as the checkers hand it to the report."""
 
@@ -53,3 +67,5 @@ class RuleResult(msgspec.Struct, frozen=True):
     """What is asked for, in `unit`."""
     what: str = ""
     """The rule's subject, such as `echo.response p99`."""
+    windows: tuple[WindowResult, ...] | None = None
+    """Of a rule that must hold in every window; what is observed is then the worst of them. None: it is none."""

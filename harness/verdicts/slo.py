@@ -1,5 +1,8 @@
 """The grammar of rules: `reply.response p99 < 800 ms`, `lost.possible == 0`, `reply.failed rate < 1 %`. Pure and total.
 
+`… in every 5 min window` at its end asks for the same of each window of the full load, so that a bad hour cannot hide in a good
+night.
+
 A rule is a subject, a comparison and a limit. Subjects are a closed set, times and rates need a unit, shares are written as
 `1 %` or `0.01`, and a count is a plain number. `parse` gives a `Rule` or says what is wrong and how to write it;
 `parse(rule.show()) == rule`.
@@ -18,8 +21,8 @@ from typing import Any, Literal
 import msgspec
 
 from harness.core.ops import MEASURES
-from harness.core.spread import NS, show_duration
-from harness.journal.records import SPANS
+from harness.core.spread import NS, parse_duration, show_duration
+from harness.journal.records import ONE_WAY, SPANS
 
 Kind = Literal["percentile", "failed", "failed rate", "count", "ratio", "throughput"]
 
@@ -75,6 +78,9 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
 _COMPARISON = re.compile(r"[<>=!≤≥]+")
 _PERCENTILE = re.compile(r"p([0-9]{1,2}(?:\.[0-9]{1,4})?)\Z", re.ASCII)
 _LIMIT = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,9})?)\s*(\S{0,6})\Z", re.ASCII)
+_WINDOW = re.compile(r"\s+in\s+every\s+([0-9][0-9.]{0,11}\s*[a-z]{1,3})\s+window\Z", re.ASCII)
+_WINDOWED = re.compile(r"\b(in|of|for|over|per|within|every|each|any|all|windows?)\b", re.ASCII | re.IGNORECASE)
+_WINDOWS_NS = (1_000_000_000, 30 * 86400 * 10**9)
 _PER = {"/s": 1, "/min": 60}
 _YEAR_NS = 366 * 86400 * 10**9
 _MAX_LENGTH = 200
@@ -97,6 +103,13 @@ class Rule(msgspec.Struct, frozen=True):
     """`service`, `response` or `span` of a percentile."""
     percent: Decimal | None = None
     """99.9 of p99.9."""
+    window_ns: int = 0
+    """Length of the windows that each must hold in; 0: it is judged over the whole run."""
+
+    @property
+    def each(self) -> Rule:
+        """The rule that each window must hold; for a rule without windows the rule itself."""
+        return msgspec.structs.replace(self, window_ns=0)
 
     @property
     def share(self) -> Fraction:
@@ -129,16 +142,18 @@ class Rule(msgspec.Struct, frozen=True):
     def show_limit(self) -> str:
         """The limit with its unit."""
         if self.kind == "percentile":
-            found = re.fullmatch(r"([0-9]+)([a-z]+)", show_duration(int(self.limit)))
-            assert found is not None
-            return f"{found[1]} {found[2]}"
+            return _spaced(int(self.limit))
         if self.kind in ("failed rate", "ratio"):
             return f"{_plain(self.limit * 100)} %"
         return f"{_plain(self.limit)} /s" if self.kind == "throughput" else _plain(self.limit)
 
     def show(self) -> str:
         """The canonical spelling, which `parse` reads back to an equal rule."""
-        return f"{self.what()} {self.op} {self.show_limit()}"
+        return f"{self.what()} {self.op} {self.show_limit()}{self.show_window()}"
+
+    def show_window(self) -> str:
+        """` in every 5 min window`; empty without windows."""
+        return f" in every {_spaced(self.window_ns)} window" if self.window_ns else ""
 
     def asks(self) -> str:
         """What the rule asks for, in words."""
@@ -157,19 +172,56 @@ def parse(text: str) -> Rule:
     op = {"=": "==", "≤": "<=", "≥": ">="}.get(found[0], found[0])
     if found[0] == "=" or op not in _COMPARE:
         raise SloError(f"{found[0]} is no comparison, known are < <= > >= ==; {HOW}")
-    words, limit = text[: found.start()].split(), text[found.end() :].strip()
+    window_ns, end = _window(text, found.end())
+    words, limit = text[: found.start()].split(), text[found.end() : end].strip()
     if not words or len(words) > 2:
         raise SloError(f"what is measured stands before {op}, and what is asked after it; {HOW}")
     name, statistic = _canonical(words[0]), words[1] if len(words) > 1 else ""
     rule = _percentile(name, statistic, op, limit) or _failures(name, statistic, op, limit) or _counted(name, statistic, op, limit)
     if rule is None:
         raise SloError(_stranger(words[0]))
-    return rule
+    return _in_windows(rule, window_ns)
 
 
 def parse_all(texts: Mapping[int, str] | list[str] | tuple[str, ...]) -> list[Rule]:
     """All rules of a scenario, in order. Raises SloError at the first that cannot be read."""
     return [parse(text) for text in (texts.values() if isinstance(texts, Mapping) else texts)]
+
+
+def _window(text: str, begin: int) -> tuple[int, int]:
+    """Length of the windows, 0 for none, and where the limit ends. `begin`: where it begins."""
+    found = _WINDOW.search(text, begin)
+    if found is None:
+        near = _WINDOWED.search(text, begin)
+        if near is not None:
+            said = " ".join(text[near.start() :].split())[:40]
+            length = re.search(r"([0-9][0-9.]{0,11})\s*(ms|s|min|h|d)\b", text[near.start() :], re.ASCII)
+            instead = f"{length[1]} {length[2]}" if length else "5 min"
+            raise SloError(f"`{said}` names no windows; write `… in every {instead} window`")
+        return 0, len(text)
+    try:
+        length_ns = parse_duration(re.sub(r"\s", "", found[1]))
+    except ValueError:
+        raise SloError(f"`{found[1]}` is no length of a window; write `… in every 5 min window`") from None
+    if not _WINDOWS_NS[0] <= length_ns <= _WINDOWS_NS[1]:
+        raise SloError(f"a window of `{found[1]}` must last 1 s to 30 d; write `… in every 5 min window`")
+    return length_ns, found.start()
+
+
+def _in_windows(rule: Rule, window_ns: int) -> Rule:
+    if window_ns and rule.subject.startswith("guests."):
+        raise SloError(f"`{rule.subject}` is known of the whole run and not of windows; write `{rule.show()}`")
+    if window_ns and rule.kind == "percentile" and rule.subject in ONE_WAY:
+        said = f"`{rule.subject}` has no figures by window, since the server's clock is known only at the end"
+        raise SloError(f"{said}; write `{rule.show()}`")
+    return msgspec.structs.replace(rule, window_ns=window_ns)
+
+
+def _spaced(ns: int) -> str:
+    """A length as rules write it: `5 min`."""
+    found = re.fullmatch(r"([0-9]+)([a-z]+)", show_duration(ns))
+    assert found is not None
+    return f"{found[1]} {found[2]}"
 
 
 def _canonical(name: str) -> str:
