@@ -1,0 +1,69 @@
+"""The prober in virtual time against limiters of its own (`tests/proofs/limiters.py`): the short form of the proofs."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from harness.search.limits import Done, ProbePlan, Prober, Send, WaitUntil
+from tests.proofs import ratelimit
+from tests.proofs.limit_world import Told, walk
+from tests.proofs.limiters import Bucket, Fixed, Log
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("kind", ["token_bucket", "fixed_window", "sliding_log", "sliding_counter"])
+def test_named_with_its_figures(kind: str, seed: int) -> None:
+    row = ratelimit._trial(kind, seed)
+    assert row["within_ceilings"]
+    assert row["named"] == kind
+    assert row["error"] <= 0.02
+
+
+def test_nothing_below_the_ceiling() -> None:
+    seen = walk([Bucket(500.0, 1000)], ProbePlan(burst_cap=300, idle_s=1.0), random.Random(1), 0.0)
+    assert seen.finding.kind == "none"
+    assert seen.finding.highest_per_s == pytest.approx(100.0, rel=0.01)
+    assert seen.finding.requests == 300
+
+
+def test_never_faster_and_never_more_than_allowed() -> None:
+    plan = ProbePlan(max_per_s=20.0, max_requests=150, idle_s=1.0)
+    seen = walk([Fixed(100, 10_000_000_000, 0)], plan, random.Random(3), 5.0)
+    assert seen.peak_per_s <= 20
+    assert seen.finding.requests <= 150
+    assert "budget" in seen.finding.stopped
+    assert not seen.finding.confirmed
+
+
+def test_retry_after_that_lies_is_told() -> None:
+    plan = ProbePlan(idle_s=1.0)
+    honest = walk([Log(30, 10_000_000_000)], plan, random.Random(4), 5.0, told=Told("seconds"))
+    lying = walk([Log(30, 10_000_000_000)], plan, random.Random(4), 5.0, told=Told("seconds", lie_s=1.0))
+    silent = walk([Log(30, 10_000_000_000)], plan, random.Random(4), 5.0)
+    assert [one.finding.retry_after.verdict for one in (honest, lying, silent) if one.finding.retry_after] == [
+        "true",
+        "too short",
+        "not sent",
+    ]
+
+
+def test_a_second_user_is_noticed() -> None:
+    seen = walk([Log(100, 10_000_000_000)], ProbePlan(idle_s=30.0), random.Random(5), 5.0, rival_per_s=0.5)
+    assert seen.finding.shared
+    assert seen.finding.rate_per_s is None
+    assert seen.finding.available_per_s
+
+
+def test_interrupted_and_lost() -> None:
+    prober = Prober(ProbePlan(idle_s=0.0, answer_timeout_s=1.0, burst_cap=2), 0)
+    first = prober.next(0)
+    assert first == Send(0, "burst")
+    prober.on_sent(0, 0)
+    waiting = prober.next(0)
+    assert isinstance(waiting, WaitUntil)
+    assert waiting.at_ns == 10_000_000
+    prober.stop("interrupted")
+    assert prober.next(5) == Done("interrupted")
+    assert prober.finding().kind == "unknown"
