@@ -56,13 +56,13 @@ def answer(vector: dict[str, Any], where: str, defaults: Params) -> dict[str, An
             seq, at, size, outcome = _filled(row, _SENT_DEFAULTS)
             if outcome not in OUTCOMES:
                 raise ValueError(f"outcome {outcome!r} is none of {', '.join(OUTCOMES)}")
-            suite.send(_whole(seq, "seq", 1), _MILLISECONDS(at), outcome, _whole(size or 0, "bytes"))
+            suite.send(_whole(seq, "seq", 1), _time(at), outcome, _whole(size or 0, "bytes"))
         for row in vector.get("arrivals") or []:
             seq, at, channel, epoch, mid = _filled(row, _ARRIVAL_DEFAULTS)
             if channel not in ("push", "resync"):
                 raise ValueError(f"channel {channel!r} is none of push, resync")
             name = hash(str(mid)) or 1 if mid is not None else 0
-            suite.arrive(_whole(seq, "seq"), _MILLISECONDS(at), channel == "push", _whole(epoch, "epoch"), name)
+            suite.arrive(_whole(seq, "seq"), _time(at), channel == "push", _whole(epoch, "epoch"), name)
     except (ValueError, TypeError, AttributeError) as error:
         raise UsageError(f"the vector cannot be read: {error}", where=where) from None
     suite.close()
@@ -75,7 +75,7 @@ _ARRIVAL_DEFAULTS = (None, None, "push", 0, None)
 
 def _params(given: dict[str, Any], defaults: Params) -> Params:
     values: dict[str, Any] = {name: _whole(given.get(key, getattr(defaults, name)), key) for key, name in _PARAMS.items()}
-    wait_ns = _MILLISECONDS(given["dT_ms"]) if "dT_ms" in given else defaults.wait_ns
+    wait_ns = _time(given["dT_ms"]) if "dT_ms" in given else defaults.wait_ns
     return Params(wait_ns, **values)
 
 
@@ -83,6 +83,13 @@ def _whole(value: object, what: str, lowest: int = -LIMIT_NS) -> int:
     if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value) or value < lowest:
         raise ValueError(f"{what} {value!r} is no whole number" + (f" from {lowest}" if lowest > -LIMIT_NS else ""))
     return int(value)
+
+
+def _time(value: object) -> int:
+    try:
+        return _MILLISECONDS(value)
+    except ValueError as error:
+        raise ValueError(f"time {value!r} {error}") from None
 
 
 def _filled(row: Any, defaults: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -101,7 +101,7 @@ class Tally:
         grain = self._grain
         if grain_ns:
             self._grain = min(grain, grain_ns) if grain else grain_ns
-        elif not grain or (grain > 1 and stamp_ns % grain):
+        elif grain != 1 and (not grain or stamp_ns % grain):
             found = grain_of(stamp_ns)
             self._grain = min(grain, found) if grain else found
         if sent_ns:
@@ -110,8 +110,11 @@ class Tally:
             if self._high is None or high < self._high:
                 self._high = high
             trip = got_ns - sent_ns
-            if self._quick < 0 or (trip, low + high) < (self._quick, self._quick_sum):
-                self._quick, self._quick_sum = trip, low + high
+            quick = self._quick
+            if trip <= quick or quick < 0:  # nearly always neither: no more is worked out then
+                both = low + high
+                if trip != quick or both < self._quick_sum:
+                    self._quick, self._quick_sum = trip, both
 
     def close(self) -> ClockSpan | None:
         """What was taken since the last call; None: nothing."""

@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 
+_NEAR = 16
+"""So many numbers are looked at one by one before all that are known are."""
+
 
 class ReorderDensity:
-    """§3.6 and §7.1: how far from its place each message came, early (negative) or late (positive).
+    """§3.6 and §7.1: how far from its place each message came, early (negative) or late (positive). Each number is told once.
 
     `threshold` (DT): a message that is not among the next DT+1 arrivals when its number comes up is lost for this count.
     """
@@ -52,19 +55,19 @@ class ReorderDensity:
                 self.advance(seq, 1)
                 return
             self._spell_out()
-        inside, window = self._inside, self._window
-        if seq < self._index or seq in inside or seq in self._early:
+        if seq < self._index:
             return
-        self._straight = self._straight + 1 if window and seq == window[-1] + 1 else 1
+        window = self._window
+        straight = self._straight = self._straight + 1 if window and seq == window[-1] + 1 else 1
         window.append(seq)
-        inside.add(seq)
+        self._inside.add(seq)
         if len(window) > self._threshold:
             self._step()
-        if not self._early and self._straight >= len(window) and (not window or window[0] == self._index):
+        if straight >= len(window) and not self._early and (not window or window[0] == self._index):
             self._plain = True
             self._end = self._index + len(window)
             window.clear()
-            inside.clear()
+            self._inside.clear()
 
     def finish(self) -> None:
         """Nothing more will come."""
@@ -84,8 +87,7 @@ class ReorderDensity:
         """The oldest of the window takes the receive index, if it is not too far from it."""
         index, inside, early = self._index, self._inside, self._early
         if index not in inside and index not in early:
-            # the numbers that are skipped here are lost for this count
-            index = self._index = min((n for known in (inside, early) for n in known if n >= index), default=index)
+            index = self._index = self._next(index)
         seq = self._window.popleft()
         inside.remove(seq)
         displacement = index - seq
@@ -95,6 +97,14 @@ class ReorderDensity:
             if displacement < 0:
                 early.add(seq)
             self._index = index + 1
+
+    def _next(self, index: int) -> int:
+        """The least number from there on that is known; those that are skipped are lost for this count."""
+        inside, early = self._inside, self._early
+        for near in range(index + 1, index + _NEAR):
+            if near in inside or near in early:
+                return near
+        return min((n for known in (inside, early) for n in known if n >= index), default=index)
 
 
 class BufferDensity:
@@ -133,9 +143,12 @@ class BufferDensity:
         held.add(seq)
         if len(held) > self._threshold and self._due not in held:
             self._due = min(held)
-            self._filled = {known for known in self._filled if known > self._due}
-        self._release()
-        self.counts[len(held)] = self.counts.get(len(held), 0) + 1
+            if self._filled:
+                self._filled = {known for known in self._filled if known > self._due}
+        if self._due in held:
+            self._release()
+        kept, counts = len(held), self.counts
+        counts[kept] = counts.get(kept, 0) + 1
 
     def fill(self, seq: int) -> None:
         """The first copy of a message came by a listing."""

@@ -174,7 +174,7 @@ class Histogram:
     __hash__ = None  # type: ignore[assignment]
 
 
-def sparse_of(values: list[int], divisor: int = 1, digits: int = 3) -> SparseHistogram:
+def sparse_of(values: list[int] | Counts, divisor: int = 1, digits: int = 3) -> SparseHistogram:
     """The sparse histogram of a list of values, each floor-divided first."""
     array = np.array(values, dtype=np.int64)
     if divisor != 1:

@@ -41,9 +41,9 @@ class Stock:
         self._ages = ages
         self.present = self._at_begin = self._moments = self._spent = self._done = self._begun = self._aged = 0
 
-    def enter(self, at: int) -> None:
-        """One more from now on."""
-        self.present += 1
+    def enter(self, at: int, count: int = 1) -> None:
+        """So many more, each from its own instant on; `at` is the sum of those."""
+        self.present += count
         self._moments -= at
         self._begun += at
 
@@ -53,10 +53,18 @@ class Stock:
         self._moments += at
         self._begun -= began
 
-    def took(self, ns: int) -> None:
-        """One has ended that took so long."""
+    def took(self, ns: int, count: int = 1) -> None:
+        """So many have ended that took so long together."""
         self._spent += ns
-        self._done += 1
+        self._done += count
+
+    def ended(self, at: int, began: int, count: int = 1) -> None:
+        """So many less from now on, who took from `began` to `at` (sums, if several): `leave` and `took` in one."""
+        self.present -= count
+        self._moments += at
+        self._begun -= began
+        self._spent += at - began
+        self._done += count
 
     def close(self, t0_ns: int, t1_ns: int, name: str) -> dict[str, float]:
         """Figures of an interval that ends now; nothing where nothing was there."""

@@ -37,22 +37,10 @@ class Params(msgspec.Struct, frozen=True):
     """Streams were not watched from their start: the first arrival is in order whatever its number."""
 
 
-class Late(msgspec.Struct, array_like=True, gc=False):
-    """A reordered arrival."""
-
-    seq: int
-    position: int
-    extent: int
-    late_ns: int
-    byte_offset: int
-    n: int
-    discontinuity: int
-
-
 class Rows(msgspec.Struct):
     """What happened to the order of a stream, event by event."""
 
-    reordered: list[Late] = []
+    reordered: list[Reordered] = []
     jumps: list[Jump] = []
     free_runs: list[int] = []
     discontinuities: list[int] = []
@@ -110,6 +98,7 @@ class Ordering:
         "_previous",
         "_run",
         "_sink",
+        "_steps",
         "_undecided",
         "due",
         "places",
@@ -126,6 +115,8 @@ class Ordering:
         self._overtaken = Overtaken() if sized else None
         self._run = self._bytes = 0
         """Arrivals in order that the modules have not been told of yet, and their sizes."""
+        self._steps = [0] * (params.n_max + 1)
+        """Reordered arrivals by n, the last place for all above; who is 3-reordered is 2-reordered as well (§5.3)."""
         self._free = 0
         """Length of the current reordering-free run, without `_run`."""
         self._openers: dict[int, tuple[int, int]] = {}
@@ -148,7 +139,8 @@ class Ordering:
             self._run += 1
             self._bytes += size
             return
-        self._tell()
+        if self._run:
+            self._tell()
         if self._buffer is None:
             self._buffer = BufferDensity(self._params.buffer, seq)
             if self._overtaken is not None:
@@ -195,6 +187,10 @@ class Ordering:
         self._discontinue(None)
         places = self.places
         places.length, places.open_run = self._order.length, self._free
+        for n in range(1, len(self._steps)):
+            count = sum(self._steps[n:])
+            if count:
+                places.steps[n] = count
         places.displacements = self._density.counts
         places.held = self._buffer.counts if self._buffer is not None else {}
         if self._sink is not None:
@@ -218,14 +214,17 @@ class Ordering:
 
     def _reordered(self, event: Reordered, at: int, size: int) -> None:
         places, rows = self.places, self.rows
-        offset = self._overtaken.fill(event.seq, size) if self._overtaken is not None else 0
-        rows.reordered.append(Late(event.seq, event.position, event.extent, event.late_ns, offset, event.n, event.discontinuity))
-        rows.free_runs.append(self._free)
+        if self._overtaken is not None:
+            event.byte_offset = self._overtaken.fill(event.seq, size)
+        rows.reordered.append(event)
+        free = self._free
+        rows.free_runs.append(free)
         places.reordered += 1
-        places.squares += self._free * self._free
-        self._free = 0
-        for n in range(1, min(event.n, self._params.n_max) + 1):
-            places.steps[n] = places.steps.get(n, 0) + 1
+        if free:
+            places.squares += free * free
+            self._free = 0
+        if event.n:
+            self._steps[min(event.n, self._params.n_max)] += 1
         position = event.position - event.extent
         if position not in self._openers:
             self._openers[position] = (event.discontinuity, at - event.late_ns)

@@ -28,33 +28,26 @@ from harness.journal.records import (
     LAG,
     MAX_EXAMPLES,
     MAX_NAMES,
-    ONE_WAY,
     OTHER,
-    REQUEST_DELAY,
-    SEND_DELAY,
-    SPANS,
     ClockSpan,
     Example,
     Interval,
     SparseHistogram,
 )
+from harness.metrics.books import Books
 from harness.metrics.clock import Tally, cells_of
 from harness.metrics.duplicates import FIRST_PUSH, FIRST_RESYNC, OVERLAP
-from harness.metrics.histogram import sparse_of
 from harness.metrics.little import GUESTS, MESSAGES, REPLIES, Stock
 from harness.metrics.reorder import Jump
-from harness.metrics.streams import StreamStats
+from harness.metrics.values import Values
 
 CHUNK_BYTES = 256 * 1024
 LINGER_NS = 30_000_000_000
 LOSS_WAIT_NS = 60_000_000_000
 MAX_JOURNAL = 2 << 30
-BOUNDED = frozenset(ops.MEASURES) - SPANS
-"""Measures whose samples get a lower bound from the loop watcher's bracket."""
 _HERE = frozenset({"chatting", "reconnecting", "rest_only"})
 """States in which a guest thinks, speaks and waits for answers."""
 
-_REQUESTS = frozenset({"token", "guest", "connect", "upload", "resync", "lookup", "leave"})
 _LOSSES = ("lost.definite", "lost.unread", "undetermined", "unlisted", "unproven")
 _EXPECTED = frozenset({FIRST_PUSH, FIRST_RESYNC, OVERLAP})
 _KEPT = """
@@ -63,29 +56,6 @@ than `first_push`, `first_resync` and `resync_overlap`, or reordered, or of a me
 an agent's numbers; a socket whose end the guest did not begin; every refusal; an end that is incomplete or has a cause;
 every note.
 """
-
-
-_Series = tuple[Callable[[int], None], Callable[[int], None], Callable[[int], None]]
-"""Where service, response and send delay of a measure's samples of one outcome go."""
-
-
-class _Label:
-    """Books of one conversation."""
-
-    __slots__ = ("agent", "asked", "complete", "ended_at", "guest", "label", "listing", "marked", "open")
-
-    def __init__(self, label: str) -> None:
-        self.label = label
-        self.guest = StreamStats(own=True)
-        self.agent = StreamStats(own=False)
-        self.ended_at = 0
-        self.complete = False
-        self.listing = True
-        self.marked = False
-        self.open: dict[int, int] = {}
-        """Messages without an outcome by seq: when they were first invoked."""
-        self.asked: dict[int, int] = {}
-        """The same of those that may still be answered."""
 
 
 class Recorder:
@@ -107,7 +77,9 @@ class Recorder:
         max_bytes: int = MAX_JOURNAL,
         linger_ns: int = LINGER_NS,
         loss_wait_ns: int = LOSS_WAIT_NS,
+        first_index: int = 0,
     ) -> None:
+        """`first_index`: of the first interval, where a worker goes on with a journal that it, or one before it, began."""
         self.run, self.worker = run, worker
         self.poll_return_ns = 0
         self.fault = ""
@@ -121,25 +93,21 @@ class Recorder:
         self._buffered = 0
         self._chunks = 0
         self._bytes = 0
-        self._index = 0
+        self._index = first_index
         self._t0_ns = start_ns
-        self._labels: dict[str, _Label] = {}
+        self._labels: dict[str, Books] = {}
         self._slots: dict[str, tuple[int, int]] = {}
         """Slot -> newest conversation, newest whose books are closed."""
         self._ending: deque[tuple[int, str]] = deque()
         self._names: dict[str, dict[str, str]] = {}
-        self._series: dict[tuple[str, str], _Series] = {}
-        self._lists: dict[str, list[int]] = {}
+        self._values = Values()
+        self._series = self._values.series
         self._clocks: dict[str, tuple[Tally, list[int]]] = {}
         """By source: its evidence, and how late each agent's message came by its stamp, both clocks as they are."""
-        self._delay_message = self._list(SEND_DELAY).append
-        self._delay_request = self._list(REQUEST_DELAY).append
-        self._lows = {
-            measure: (self._list(f"{measure}|ok|service_low").append, self._list(f"{measure}|ok|response_low").append)
-            for measure in BOUNDED
-        }
         self._stocks = {name: Stock(ages=name != GUESTS) for name in (GUESTS, MESSAGES, REPLIES)}
-        self._in_flight, self._awaited = self._stocks[MESSAGES], self._stocks[REPLIES]
+        self._guests, self._in_flight, self._awaited = (self._stocks[name] for name in (GUESTS, MESSAGES, REPLIES))
+        self._via: dict[str, str] = {}
+        """Counter of the messages that were settled so."""
         self._begin()
         self._take: dict[type, Callable[..., bool]] = {
             ops.Sample: self._sample,
@@ -155,7 +123,16 @@ class Recorder:
         }
 
     def _begin(self) -> None:
-        self._counts: defaultdict[tuple[str, ...], int] = defaultdict(int)
+        self._counts: defaultdict[str, int] = defaultdict(int)
+        # What nearly every row adds to is kept apart: a number is cheaper than a counter found by its name
+        self._attempts = self._invoked_once = self._settled = 0
+        self._straight_g = self._straight_a = 0
+        """Arrivals that were the first copy of the next message, by push: what nearly all are."""
+        self._awaited_begins: list[int] = []
+        self._awaited_ends: list[int] = []
+        """Messages that are not waited for any more: when they got under way, and when that ended."""
+        self._begun = self._begun_at = 0
+        """Messages that got under way, and the sum of the instants."""
         self._gauges: defaultdict[str, int] = defaultdict(int)
         self._examples: dict[str, list[Example]] = {}
         self._suppressed = 0
@@ -181,7 +158,7 @@ class Recorder:
                 self._encoder.encode_into(_scrubbed(row), self._buffer, -1)
             self._buffered += 1
         except Exception:
-            self._counts["noted", "recorder.fault"] += 1
+            self._counts["noted|recorder.fault"] += 1
             self.fault = traceback.format_exc(limit=4)
 
     def _worth_keeping(self, row: ops.Row, plain: bool) -> bool:
@@ -212,140 +189,149 @@ class Recorder:
 
     def _sample(self, row: ops.Sample) -> bool:
         measure, outcome, start, end = row.measure, row.outcome, row.start_ns, row.end_ns
-        if measure in ONE_WAY:
-            return outcome == "ok"  # by two clocks that differ: `_arrived` has the message and takes its stamp as it is
-        series = self._series.get((measure, outcome))
-        if series is None:
-            series = self._new_series(measure, outcome)
+        aside, service, put_service, put_response, blocked, lows, reply, _ = self._series.get(
+            (measure, outcome)
+        ) or self._values.new_series(measure, outcome)
+        if aside:
+            return outcome == "ok"
         free, intended = row.free_ns, row.intended_ns
-        delay = start - (free if free > intended else intended)
-        series[0](end - start)
-        series[1](end - intended)
-        series[2](delay)
+        if free > intended:
+            blocked[len(service)] = free - intended
+        put_service(end - start)
+        if put_response is not None:
+            put_response(end - intended)
+        if lows is not None:
+            earliest = row.earliest_ns
+            if not earliest:
+                earliest = row.earliest_ns = self.poll_return_ns
+            if earliest:
+                low = (earliest if earliest < end else end) - start
+                if low < 0:
+                    low = 0
+                lows[0](low)
+                lows[1](low + free - intended if free > intended else low)
+        if reply:  # the message is not waited for any more, answered or not
+            books, ref = self._labels.get(row.label), row.ref
+            began = books.asked.pop(int(ref), None) if books is not None and ref.isdecimal() else None
+            if began is not None:
+                self._awaited_ends.append(end)
+                self._awaited_begins.append(began)
+                if start < began:  # sent before it was invoked: some clock is wrong
+                    self._awaited.took(began - start, 0)
         if row.endpoint:
-            self._counts["requests", self._endpoint(row.endpoint), outcome] += 1
-        ok = outcome == "ok"
-        if not ok:
-            self._counts["failed", measure, outcome, self._name("cause", row.cause)] += 1
-        if measure == "reply" or (outcome == "fail" and measure in ("ack", "echo")):
-            if start != end:  # else it was never sent
-                self._delay_message(delay)
-            if measure == "reply":
-                self._answered(row)
-        elif measure in _REQUESTS:
-            self._delay_request(delay)
-        if ok and measure in BOUNDED:
-            if not row.earliest_ns:
-                row.earliest_ns = self.poll_return_ns
-            if row.earliest_ns:
-                service = max(0, min(row.earliest_ns, end) - start)
-                lows = self._lows[measure]
-                lows[0](service)
-                lows[1](service + max(0, free - intended))
-        return ok
-
-    def _answered(self, row: ops.Sample) -> None:
-        """A message is not waited for any more, answered or not."""
-        self._stocks[GUESTS].took(row.end_ns - row.intended_ns)
-        books = self._labels.get(row.label)
-        began = books.asked.pop(int(row.ref), None) if books is not None and row.ref.isdecimal() else None
-        if began is not None:
-            stock = self._stocks[REPLIES]
-            stock.leave(row.end_ns, began)
-            stock.took(row.end_ns - min(began, row.start_ns))  # sent before it was invoked: some clock is wrong
-
-    def _new_series(self, measure: str, outcome: str) -> _Series:
-        if measure in SPANS:
-            series: _Series = (self._list(f"{measure}|{outcome}|span").append, _nothing, _nothing)
-        else:
-            service, response, delay = (
-                self._list(f"{measure}|{outcome}|{kind}").append for kind in ("service", "response", "delay")
-            )
-            series = (service, response, delay)
-        self._series[measure, outcome] = series
-        return series
-
-    def _list(self, name: str) -> list[int]:
-        values = self._lists.get(name)
-        if values is None:
-            values = self._lists[name] = []
-        return values
+            self._counts[f"requests|{self._endpoint(row.endpoint)}|{outcome}"] += 1
+        if outcome == "ok":
+            return True
+        self._counts[f"failed|{measure}|{outcome}|{self._name('cause', row.cause)}"] += 1
+        return False
 
     def _invoked(self, row: ops.Invoked) -> bool:
-        books = self._labels.get(row.label) or self._open(row.label, row.at_ns, ours=True)
-        self._counts["messages", "attempts"] += 1
-        if row.attempt == 1:
-            self._counts["messages", "invoked"] += 1
-            self._gauges["open|messages"] += 1
+        at, seq = row.at_ns, row.seq
+        books = self._labels.get(row.label) or self._open(row.label, at, ours=True)
+        self._attempts += 1
+        first = row.attempt == 1
+        if first:
+            self._invoked_once += 1
         if books is not None:
-            books.guest.invoke(row.seq, row.at_ns)
-            seq = row.seq
-            if row.attempt == 1 and seq not in books.open and seq not in books.asked:
-                at = books.open[seq] = books.asked[seq] = row.at_ns
-                self._in_flight.enter(at)
-                self._awaited.enter(at)
-        return row.attempt == 1
+            books.guest.invoke(seq, at)
+            if first and seq not in books.open and seq not in books.asked:
+                books.open[seq] = books.asked[seq] = at
+                self._begun += 1
+                self._begun_at += at
+        return first
 
     def _closed(self, row: ops.Closed) -> bool:
-        outcome = row.outcome
-        self._counts["messages", outcome] += 1
-        self._gauges["open|messages"] -= 1
+        outcome, seq, at = row.outcome, row.seq, row.at_ns
+        self._settled += 1
         ok = outcome == "ok"
         if ok:
-            self._counts["messages.via", self._name("via", row.via)] += 1
+            self._counts[self._via.get(row.via) or self._via_of(row.via)] += 1
         else:
-            self._counts["messages.failed", outcome, self._name("cause", row.cause)] += 1
+            self._counts[f"messages|{outcome}"] += 1
+            self._counts[f"messages.failed|{outcome}|{self._name('cause', row.cause)}"] += 1
         books = self._labels.get(row.label)
         if books is not None:
-            books.guest.close(row.seq, outcome)
-            began = books.open.pop(row.seq, None)
+            stream = books.guest
+            stream.close(seq, outcome)
+            began = books.open.pop(seq, None)
             if began is not None:
-                self._stocks[MESSAGES].leave(row.at_ns, began)
-                self._stocks[MESSAGES].took(row.at_ns - min(began, row.sent_ns or began))
-            if outcome == "fail" and row.seq in books.asked:  # nobody waits for an answer to what was not taken
-                began = books.asked.pop(row.seq)
-                self._stocks[REPLIES].leave(row.at_ns, began)
-                self._stocks[REPLIES].took(row.at_ns - began)
-            if books.guest.oddity:
-                self._odd(books.guest.oddity, row.at_ns, row.label, row.seq)
+                sent = row.sent_ns
+                self._in_flight.ended(at, began)
+                if 0 < sent < began:
+                    self._in_flight.took(began - sent, 0)
+            if outcome == "fail" and seq in books.asked:  # nobody waits for an answer to what was not taken
+                began = books.asked.pop(seq)
+                self._awaited.ended(at, began)
+            if stream.oddity:
+                self._odd(stream.oddity, at, row.label, seq)
         return ok
 
+    def _via_of(self, via: str) -> str:
+        counter = self._via[via] = "messages.via|" + self._name("via", via)
+        return counter
+
     def _arrived(self, row: ops.Arrived) -> bool:
-        label, direction, at = row.label, row.direction, row.at_ns
-        counts = self._counts
-        lags = self._stamped(row) if row.server_ns else None
+        label = row.label
         books = self._labels.get(label)
+        if books is None or books.ended_at:
+            return self._sorted(row, row.direction, books)
+        if row.direction == "a":
+            if not books.agent.straight(row.seq, row.at_ns, row.channel, row.epoch, row.mid):
+                return self._sorted(row, "a", books)
+            self._straight_a += 1
+            if row.server_ns:
+                self._stamped(row).append(row.at_ns - row.server_ns)
+            if row.re:
+                books.guest.proven(row.re)
+            return True
+        stream = books.guest
+        if not stream.straight(row.seq, row.at_ns, row.channel, row.epoch, row.mid):
+            return self._sorted(row, row.direction, books)
+        self._straight_g += 1
+        if row.server_ns:
+            self._stamped(row)
+        if ":" not in row.via:  # in an answer to a request: no mere echo, the server holds it
+            stream.proven(row.seq)
+        if stream.waited_ns > self._loss_wait_ns:
+            self._counts["late|g"] += 1
+            return False
+        return True
+
+    def _sorted(self, row: ops.Arrived, direction: str, books: Books | None) -> bool:
+        """Any other copy than the first of the next message, by push."""
+        label, at, counts = row.label, row.at_ns, self._counts
+        lags = self._stamped(row) if row.server_ns else None
         if books is None:
             books = self._open(label, at, ours=False)
         if books is None or (books.ended_at and at > books.ended_at + self._linger_ns):
-            counts["after_end", direction] += 1
+            counts[f"after_end|{direction}"] += 1
             return False
         own = direction == "g"
         stream = books.guest if own else books.agent
         order = stream.order
         missing = order.missing
         kind = stream.arrive(row.seq, at, row.channel, row.epoch, row.mid)
-        counts["copies", direction, kind] += 1
+        counts[f"copies|{direction}|{kind}"] += 1
         if lags is not None and not own and kind == FIRST_PUSH:
             lags.append(at - row.server_ns)
         if own:
-            if ":" not in row.via:  # in an answer to a request: no mere echo, the server holds it
+            if ":" not in row.via:
                 stream.proven(row.seq)
         elif row.re:
             books.guest.proven(row.re)
         if stream.pushes:
-            counts["push.copies", direction] += 1
+            counts[f"push.copies|{direction}"] += 1
             if stream.pushes == 1:
-                counts["push.messages", direction] += 1
+                counts[f"push.messages|{direction}"] += 1
             elif stream.pushes == 2:
-                counts["push.replicated", direction] += 1
+                counts[f"push.replicated|{direction}"] += 1
         if not own and order.missing != missing:
             self._gauges["open|gaps"] += order.missing - missing
         plain = kind in _EXPECTED
         if not plain:
             self._example(kind, at, label, direction, row.seq)
         if stream.waited_ns > self._loss_wait_ns and kind == FIRST_PUSH:
-            counts["late", direction] += 1
+            counts[f"late|{direction}"] += 1
             plain = False
         if stream.oddity:
             self._odd(stream.oddity, at, label, row.seq)
@@ -353,12 +339,12 @@ class Recorder:
         event = stream.event
         if event is not None:
             if isinstance(event, Jump):
-                counts["discontinuities", direction] += 1
-                counts["skipped", direction] += event.missing
+                counts[f"discontinuities|{direction}"] += 1
+                counts[f"skipped|{direction}"] += event.missing
             else:
-                counts["reordered", direction] += 1
-                self._list(f"reorder.late|{direction}|time").append(event.late_ns)
-                self._list(f"reorder.extent|{direction}|positions").append(event.extent)
+                counts[f"reordered|{direction}"] += 1
+                self._values.named(f"reorder.late|{direction}|time").append(event.late_ns)
+                self._values.named(f"reorder.extent|{direction}|positions").append(event.extent)
                 self._example("reordered", at, label, direction, row.seq)
             plain = False
         return plain
@@ -382,32 +368,32 @@ class Recorder:
     def _connection(self, row: ops.Connection) -> bool:
         counts = self._counts
         begun = self._name("begun", row.begun)
-        counts["connections", "ended"] += 1
-        counts["connections.ended", begun, self._name("code", str(row.code))] += 1
+        counts["connections|ended"] += 1
+        counts[f"connections.ended|{begun}|{self._name('code', str(row.code))}"] += 1
         if row.ready_ns:
-            counts["connections", "ready"] += 1
+            counts["connections|ready"] += 1
             if begun != "guest":
-                counts["disconnects", begun] += 1
+                counts[f"disconnects|{begun}"] += 1
                 self._examples_add("disconnect", row.at_ns, row.address)
         return begun == "guest"
 
     def _refused(self, row: ops.Refused) -> bool:
-        self._counts["refused", self._endpoint(row.endpoint)] += 1
+        self._counts["refused|" + self._endpoint(row.endpoint)] += 1
         return False
 
     def _noted(self, row: ops.Noted) -> bool:
-        self._counts["noted", self._name("noted", row.what)] += 1
+        self._counts["noted|" + self._name("noted", row.what)] += 1
         return False
 
     def _state(self, row: ops.State) -> bool:
         if row.before:
             self._gauges["guests|" + row.before] -= 1
         else:
-            self._counts["guests.arrived",] += 1
+            self._counts["guests.arrived"] += 1
         self._gauges["guests|" + row.after] += 1
         here = row.after in _HERE
         if here != (row.before in _HERE):
-            (self._stocks[GUESTS].enter if here else self._stocks[GUESTS].leave)(row.at_ns)
+            (self._guests.enter if here else self._guests.leave)(row.at_ns)
         slot, _, number = row.label.partition("-")
         if number.isdecimal():
             self._advance(slot, int(number), row.at_ns)
@@ -419,16 +405,16 @@ class Recorder:
             books.complete |= row.complete
             books.listing = row.listing
             if not books.ended_at:
-                self._counts["conversations", "ended"] += 1
+                self._counts["conversations|ended"] += 1
                 if row.complete:
-                    self._counts["conversations", "complete"] += 1
+                    self._counts["conversations|complete"] += 1
                 if row.cause:
-                    self._counts["ended", self._name("cause", row.cause)] += 1
+                    self._counts["ended|" + self._name("cause", row.cause)] += 1
                 self._end(books, row.at_ns)
         return (row.complete or not row.listing) and not row.cause
 
     # ---------------------------------------------------------------- conversations
-    def _open(self, label: str, at: int, *, ours: bool) -> _Label | None:
+    def _open(self, label: str, at: int, *, ours: bool) -> Books | None:
         """Books for a label not seen before. None: its books were closed long ago, or it is no label of this worker."""
         slot, _, text = label.partition("-")
         if not text.isdecimal():
@@ -438,8 +424,8 @@ class Recorder:
         if number <= closed or (not ours and number > newest + 1):
             return None  # or a marker that some fault invented
         self._advance(slot, number, at)
-        books = self._labels[label] = _Label(label)
-        self._counts["conversations", "begun"] += 1
+        books = self._labels[label] = Books(label)
+        self._counts["conversations|begun"] += 1
         self._gauges["open|conversations"] += 1
         return books
 
@@ -453,12 +439,12 @@ class Recorder:
             newest = number
         self._slots[slot] = (newest, closed)
 
-    def _end(self, books: _Label, at: int) -> None:
+    def _end(self, books: Books, at: int) -> None:
         books.ended_at = max(at, 1)
         self._gauges["open|conversations"] -= 1
         self._ending.append((at, books.label))
 
-    def _settle(self, books: _Label, now: int) -> None:
+    def _settle(self, books: Books, now: int) -> None:
         """Close the books of a conversation for good: what has not come is lost, as surely as can be said."""
         label, at = books.label, books.ended_at or now
         del self._labels[label]
@@ -476,7 +462,7 @@ class Recorder:
             unseen = 0 if stream.own else stream.order.unseen
             for kind, seqs in zip(_LOSSES, losses, strict=True):
                 if seqs:
-                    counts[kind, direction] += unseen or len(seqs)
+                    counts[f"{kind}|{direction}"] += unseen or len(seqs)
                     for seq in seqs[:MAX_EXAMPLES]:
                         self._example(kind, at, label, direction, seq)
         if books.agent.order.missing:
@@ -501,7 +487,7 @@ class Recorder:
         return known if known is not None else self._name("endpoint", endpoint.partition("?")[0])
 
     def _odd(self, oddity: str, at: int, label: str, seq: int) -> None:
-        self._counts[oddity, "g"] += 1
+        self._counts[oddity + "|g"] += 1
         self._example(oddity, at, label, "g", seq)
 
     def _example(self, kind: str, at: int, label: str, direction: str, seq: int) -> None:
@@ -539,11 +525,8 @@ class Recorder:
             for books in list(self._labels.values()):
                 self._settle(books, now)
         self._flush()
-        found: dict[str, SparseHistogram] = {}
-        for name, values in self._lists.items():
-            if values:
-                found[name] = sparse_of(values, 1 if name.endswith("|positions") else 1000)
-                values.clear()
+        self._add_up()
+        found = self._values.close()
         clocks: dict[str, ClockSpan] = {}
         for name, (tally, lags) in sorted(self._clocks.items()):
             span = tally.close()
@@ -562,7 +545,7 @@ class Recorder:
             final,
             self.rows,
             self._suppressed,
-            {"|".join(name): count for name, count in sorted(self._counts.items())},
+            dict(sorted(self._counts.items())),
             {name: change for name, change in sorted(self._gauges.items()) if change},
             dict(sorted(found.items())),
             {kind: sorted(set(examples))[:MAX_EXAMPLES] for kind, examples in sorted(self._examples.items())},
@@ -574,6 +557,28 @@ class Recorder:
         self._t0_ns = now
         self._write(INTERVAL, array_of(1, self._encoder.encode(interval)))
         return interval
+
+    def _add_up(self) -> None:
+        """Bring what was kept apart to its counters."""
+        counts = self._counts
+        for direction, count in (("g", self._straight_g), ("a", self._straight_a)):
+            if count:
+                for name in (f"copies|{direction}|{FIRST_PUSH}", f"push.copies|{direction}", f"push.messages|{direction}"):
+                    counts[name] += count
+        confirmed = sum(counts[name] for name in set(self._via.values()) if name in counts)
+        for name, count in (
+            ("messages|attempts", self._attempts),
+            ("messages|invoked", self._invoked_once),
+            ("messages|ok", confirmed),
+        ):
+            if count:
+                counts[name] += count
+        self._gauges["open|messages"] += self._invoked_once - self._settled
+        answers, took = self._values.answered()
+        self._guests.took(took, answers)
+        for stock in (self._in_flight, self._awaited):
+            stock.enter(self._begun_at, self._begun)
+        self._awaited.ended(sum(self._awaited_ends), sum(self._awaited_begins), len(self._awaited_ends))
 
     def _balances(self, now: int) -> dict[str, float]:
         found: dict[str, float] = {}
@@ -587,7 +592,3 @@ def _scrubbed(row: ops.Row) -> ops.Row:
     fields = ((name, getattr(row, name)) for name in row.__struct_fields__)
     texts = {name: value.encode("utf-8", "replace").decode() for name, value in fields if isinstance(value, str)}
     return msgspec.structs.replace(row, **texts)
-
-
-def _nothing(_: int) -> None:
-    """Takes the second value of a series that has but one."""

@@ -12,13 +12,15 @@ from collections.abc import Container
 from itertools import pairwise
 from typing import NamedTuple
 
+import msgspec
+
 from harness.errors import GuestswarmError
 
 ENDLESS = 1 << 62
 """More numbers than any stream has: what lies below the first arrival of a stream that was joined."""
 
 
-class Reordered(NamedTuple):
+class Reordered(msgspec.Struct, array_like=True, gc=False):
     """An arrival with a number below the expected one."""
 
     seq: int
@@ -31,6 +33,8 @@ class Reordered(NamedTuple):
     """§5.3: how many arrivals just before are all greater."""
     discontinuity: int
     """The number of that earliest arrival."""
+    byte_offset: int = 0
+    """§4.4: bytes that overtook it, filled in by who knows sizes."""
 
 
 class Jump(NamedTuple):
@@ -38,6 +42,9 @@ class Jump(NamedTuple):
 
     seq: int
     missing: int
+
+
+_FEW = 8
 
 
 class _Gap:
@@ -49,14 +56,10 @@ class _Gap:
         self.first, self.seq, self.position, self.at, self.missing = first, seq, position, at, missing
 
 
-def _end_of(gap: _Gap) -> int:
-    return gap.seq
-
-
 class Order:
     """State of one stream that is observed from its start. Tell it of each number once."""
 
-    __slots__ = ("_ahead", "_gaps", "_stack", "expected", "length", "missing")
+    __slots__ = ("_ahead", "_ends", "_gaps", "_most", "_stack", "expected", "length", "missing")
 
     def __init__(self, *, joined: bool = False) -> None:
         """`joined`: the stream was not watched from its start, so that its first arrival is in order whatever its number."""
@@ -66,6 +69,10 @@ class Order:
         self.missing = 0
         """Numbers below `expected` that have not come by any channel."""
         self._gaps: list[_Gap] = []
+        self._ends: list[int] = []
+        """The `seq` of each gap, to search in."""
+        self._most = _FEW
+        """With so many entries in the stack it is worth a look which of them are needed."""
         self._stack: list[tuple[int, int]] = []
         self._ahead: set[int] | None = None
 
@@ -75,6 +82,7 @@ class Order:
         position, gaps, stack = self.length, self._gaps, self._stack
         if not self.expected:
             gaps.append(_Gap(-ENDLESS, seq, position, at, ENDLESS))
+            self._ends.append(seq)
             self.expected = seq
         if seq >= self.expected:
             jump = None
@@ -82,6 +90,7 @@ class Order:
                 missing = seq - self.expected - self._pass(seq)
                 if missing:
                     gaps.append(_Gap(self.expected, seq, position, at, missing))
+                    self._ends.append(seq)
                     self.missing += missing
                     jump = Jump(seq, missing)
             self.expected = seq + 1
@@ -92,7 +101,7 @@ class Order:
             stack.pop()
         n = position - 1 - (stack[-1][1] if stack else 0)
         stack.append((seq, position))
-        if len(stack) > 2 * len(gaps) + 8:
+        if len(stack) > self._most and len(stack) > 2 * len(gaps) + _FEW:
             self._prune()
         return Reordered(seq, position, position - gap.position, at - gap.at, n, gap.seq)
 
@@ -106,6 +115,7 @@ class Order:
         """Remember the last arrival in order; an older one only if a number between it and the next one is still to come."""
         gaps, stack = self._gaps, self._stack
         if not gaps:
+            self._most = _FEW
             stack.clear()
             stack.append((seq, position))
         elif stack and gaps[-1].seq <= stack[-1][0]:
@@ -133,21 +143,25 @@ class Order:
     def _prune(self) -> None:
         """Forget the entries of the stack that can answer no search any more."""
         kept = []
+        gaps, at, count = self._gaps, 0, len(self._gaps)
         for entry, above in pairwise(self._stack):
-            at = bisect_right(self._gaps, entry[0], key=_end_of)
-            if at < len(self._gaps) and self._gaps[at].first < above[0]:
+            while at < count and gaps[at].seq <= entry[0]:
+                at += 1
+            if at < count and gaps[at].first < above[0]:
                 kept.append(entry)
         self._stack[:] = [*kept, self._stack[-1]]
+        self._most = 2 * len(self._stack) + _FEW
 
     def _fill(self, seq: int) -> _Gap:
-        at = bisect_right(self._gaps, seq, key=_end_of)
-        if at == len(self._gaps) or self._gaps[at].first > seq:
+        gaps = self._gaps
+        at = bisect_right(self._ends, seq)
+        if at == len(gaps) or gaps[at].first > seq:
             raise GuestswarmError(f"number {seq} was told twice to one stream's order")
-        gap = self._gaps[at]
+        gap = gaps[at]
         gap.missing -= 1
         self.missing -= 1
         if not gap.missing:
-            del self._gaps[at]
+            del gaps[at], self._ends[at]
         return gap
 
     @property

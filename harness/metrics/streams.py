@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator
+from zlib import crc32
 
 from harness.metrics.duplicates import (
     CLASSES,
@@ -30,6 +31,8 @@ _OPEN, _OK, _INFO, _FAIL = 1, 2, 3, 4
 _CODES = {"ok": _OK, "info": _INFO, "fail": _FAIL}
 _OUTCOME, _PROVEN = 0x07, 0x08
 _CAME, _PUSHED = 1, 2
+_FIRST_PUSHED = _CAME | _PUSHED
+_EPOCH = 0x3FFFFFFF
 
 
 class StreamStats:
@@ -42,22 +45,25 @@ class StreamStats:
 
     __slots__ = (
         "_cut_ns",
-        "_first",
+        "_due",
+        "_marks",
+        "_names",
+        "_order",
         "_sent",
         "_sent_at",
         "_several",
         "event",
         "oddity",
-        "order",
         "own",
         "pushes",
-        "received",
         "waited_ns",
     )
 
     def __init__(self, *, own: bool, cut_ns: int | None = None) -> None:
         self.own = own
-        self.order = Order()
+        self._order = Order()
+        self._due = 1
+        """The number that would be in order next. The order is told of a stretch that came in order when it is asked for."""
         self.event: Reordered | Jump | None = None
         """Last arrival: what it did to the order."""
         self.pushes = 0
@@ -66,11 +72,10 @@ class StreamStats:
         """Last arrival or `close`: `recovered` (outcome unknown, yet here) or `aborted` (refused, yet here)."""
         self.waited_ns = 0
         """Last arrival: time since its first attempt, where that is known and this is the first copy."""
-        self.received = 0
-        """Distinct messages that came by any channel."""
         self._cut_ns = cut_ns
-        # By number, 0 where none came: name << 32 | epoch << 2 | flags of the first copy
-        self._first = array("Q", (0,))
+        # Of the first copy, by number: its name, and its connection above two flags; 0 where none came
+        self._names = array("I", (0,))
+        self._marks = array("I", (0,))
         self._several: dict[int, Copies] | None = None
         self._sent = bytearray(1) if own else None
         self._sent_at = array("q", (0,)) if own else None
@@ -94,9 +99,10 @@ class StreamStats:
         sent = self._sent
         if sent is None or not 0 < seq < len(sent):
             return
-        sent[seq] = sent[seq] & ~_OUTCOME | _CODES[outcome]
-        if seq in self:
-            self.oddity = _oddity(_CODES[outcome])
+        code = _CODES[outcome]
+        sent[seq] = sent[seq] & ~_OUTCOME | code
+        if code != _OK and seq in self:
+            self.oddity = _oddity(code)
 
     def proven(self, seq: int) -> None:
         """The server surely stored the message (an agent quoted it, say), whether or not it ever comes back."""
@@ -104,12 +110,46 @@ class StreamStats:
             self._sent[seq] |= _PROVEN
 
     # ---------------------------------------------------------------- what arrives
+    @property
+    def order(self) -> Order:
+        """The order so far."""
+        order = self._order
+        if order.expected != self._due:
+            order.advance(self._due - order.expected)
+        return order
+
+    @property
+    def received(self) -> int:
+        """Distinct messages that came by any channel."""
+        return sum(mark != 0 for mark in self._marks)
+
+    def straight(self, seq: int, at: int, channel: str, epoch: int, mid: str) -> bool:
+        """`arrive` for what nearly every copy is: the first of the next message, by push. False: it is not, nothing was done."""
+        marks = self._marks
+        if seq != self._due or seq != len(marks) or channel != "push":
+            return False
+        sent = self._sent
+        if sent is not None and self._sent_at is not None:
+            if seq >= len(sent) or not 0 < sent[seq] & _OUTCOME <= _OK:
+                return False
+            self.waited_ns = waited = at - self._sent_at[seq]
+            if self._cut_ns is not None and waited > self._cut_ns:
+                return False
+        try:
+            name = (crc32(mid.encode()) or 1) if mid else 0  # as `name_of` says, without the call
+        except UnicodeEncodeError:
+            name = name_of(mid)
+        self._names.append(name)
+        marks.append((epoch & _EPOCH) << 2 | _FIRST_PUSHED)
+        self._due = seq + 1
+        return True
+
     def arrive(self, seq: int, at: int, channel: str, epoch: int, mid: str) -> str:
         """Sort one copy; the answer is one of `CLASSES`."""
         self.event, self.pushes, self.oddity, self.waited_ns = None, 0, "", 0
         sent = self._sent
         if sent is None:
-            if not 0 < seq < self.order.expected + MAX_JUMP:
+            if not 0 < seq < self._due + MAX_JUMP:
                 return UNEXPECTED
         else:
             if not 0 < seq < len(sent) or not sent[seq] & _OUTCOME:
@@ -120,20 +160,23 @@ class StreamStats:
                     return LATE
             if channel != "push":
                 sent[seq] |= _PROVEN
-        first = self._first
-        if seq >= len(first):
-            first.frombytes(bytes(first.itemsize * (seq + 1 - len(first))))
-        packed = first[seq]
-        if not packed:
-            self.received += 1
+        marks = self._marks
+        if seq >= len(marks):
+            more = bytes(marks.itemsize * (seq + 1 - len(marks)))
+            marks.frombytes(more)
+            self._names.frombytes(more)
+        mark = marks[seq]
+        if not mark:
+            self._names[seq] = name_of(mid)
             if sent is not None:
                 self.oddity = _oddity(sent[seq] & _OUTCOME)
             if channel == "push":
-                first[seq] = name_of(mid) << 32 | (epoch & 0x3FFFFFFF) << 2 | _PUSHED | _CAME
+                marks[seq] = (epoch & _EPOCH) << 2 | _FIRST_PUSHED
                 self.pushes = 1
                 self.event = self.order.pushed(seq, at)
+                self._due = self._order.expected
                 return FIRST_PUSH
-            first[seq] = name_of(mid) << 32 | _CAME
+            marks[seq] = _CAME
             self.order.resynced(seq)
             return FIRST_RESYNC
         self.waited_ns = 0
@@ -141,7 +184,7 @@ class StreamStats:
             self._several = {}
         copies = self._several.get(seq)
         if copies is None:
-            copies = self._several[seq] = Copies(packed >> 32, packed >> 2 & 0x3FFFFFFF if packed & _PUSHED else -1)
+            copies = self._several[seq] = Copies(self._names[seq], mark >> 2 if mark & _PUSHED else -1)
         pushes = copies.pushes
         kind = copies.another(name_of(mid), epoch if channel == "push" else -1)
         if copies.pushes > pushes:
@@ -151,7 +194,7 @@ class StreamStats:
     # ---------------------------------------------------------------- when the books are closed
     def __contains__(self, seq: object) -> bool:
         """Whether that number came by any channel."""
-        return isinstance(seq, int) and 0 < seq < len(self._first) and self._first[seq] != 0
+        return isinstance(seq, int) and 0 < seq < len(self._marks) and self._marks[seq] != 0
 
     def _with_outcome(self, code: int) -> Iterator[int]:
         if self._sent is not None:
@@ -178,7 +221,7 @@ class StreamStats:
     def _was_pushed(self, seq: int) -> bool:
         if self._several and seq in self._several:
             return self._several[seq].pushed
-        return seq in self and bool(self._first[seq] & _PUSHED)
+        return seq in self and bool(self._marks[seq] & _PUSHED)
 
     def losses(self, complete: bool, limit: int = 1 << 62) -> Losses:
         """What is missing at the conversation's end. `complete`: everything that the server stored was read back.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from harness.metrics.classify import OK, Classifier
+from harness.metrics.classify import Classifier
 from harness.metrics.duplicates import FIRST_PUSH, FIRST_RESYNC
 from harness.metrics.loss_pattern import LossPattern, loss_pattern
 from harness.metrics.ordering import Ordering, Params, Rows
@@ -17,7 +17,7 @@ from harness.metrics.ordering import Ordering, Params, Rows
 class Suite:
     """One conversation, one direction, one sender."""
 
-    __slots__ = ("copies", "delays", "listed_delays", "ordering", "params")
+    __slots__ = ("copies", "delays", "listed_delays", "ordering", "params", "send")
 
     def __init__(
         self,
@@ -32,15 +32,12 @@ class Suite:
         """`forget` and `sink` keep memory small where times never go back; the lists take the delay of each first copy."""
         self.params = params
         self.copies = Classifier(params.wait_ns, forget=forget)
+        self.send = self.copies.send
         self.ordering = Ordering(params, sink, sized=sized)
         self.delays: list[int] = [] if delays is None else delays
         """Of the first copies that came by push, in nanoseconds."""
         self.listed_delays: list[int] = [] if listed_delays is None else listed_delays
         """Of those that a listing gave."""
-
-    def send(self, seq: int, at: int, outcome: str = OK, size: int = 0, place: int | None = None) -> None:
-        """A message was attempted."""
-        self.copies.send(seq, at, outcome, size, place)
 
     def arrive(self, seq: int, at: int, push: bool = True, epoch: int = 0, name: int = 0, last: bool = False) -> str:
         """A copy arrived; the answer is its class."""

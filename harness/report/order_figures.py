@@ -10,6 +10,7 @@ import msgspec
 
 from harness.metrics.duplicates import CROSS_CONNECTION, FIRST_PUSH, FIRST_RESYNC, OVERLAP, RESEND, SAME_CONNECTION
 from harness.metrics.figures import delivery_figures, rounded
+from harness.metrics.jepsen import jepsen_names
 from harness.metrics.loss import bootstrap, bounds, unstable, upper_bound_of_none
 from harness.metrics.ordering import Params
 from harness.metrics.pooled import Pooled, PooledOrder
@@ -153,6 +154,29 @@ class StoreLoss(msgspec.Struct, forbid_unknown_fields=True):
     upper_bound_of_none: float | None
 
 
+class Jepsen(msgspec.Struct, forbid_unknown_fields=True):
+    """The same events under the names of Jepsen's checkers, which know no waiting time: what came late did come."""
+
+    attempted: int
+    acknowledged: int
+    ok: int
+    unexpected: int
+    duplicated: int
+    lost: int
+    recovered: int
+    valid: bool
+    unseen: int
+    duplicate: int
+    nonmonotonic_poll: int
+    poll_skip: int
+    aborted_read: int
+    inconsistent_offsets: int | None = None
+    """This and the next three need one conversation listed again and again; null: it was not."""
+    stale: int | None = None
+    never_read: int | None = None
+    realtime_lag: float | None = None
+
+
 class E2e(msgspec.Struct, forbid_unknown_fields=True):
     """The sender's numbers as push brought them. Of a guest's own messages: as its echoes did."""
 
@@ -161,6 +185,7 @@ class E2e(msgspec.Struct, forbid_unknown_fields=True):
     order: Reordering | None
     duplication: Duplication | None
     loss: Loss | None
+    jepsen: Jepsen | None = None
 
 
 class Delivery(msgspec.Struct, forbid_unknown_fields=True):
@@ -314,7 +339,8 @@ def _e2e(heard: Heard, params: Params, *, own: bool) -> E2e:
     if not pooled.streams:
         return E2e(_untold(heard, E2E), None, None, None)
     order = _reordering(pooled.order, params, heard.concurrent[E2E] if own else None, sized=own)
-    return E2e(_untold(heard, E2E), order, _duplication(heard), _loss(heard, own=own))
+    jepsen = msgspec.convert(jepsen_names(pooled.fates, pooled.classes, pooled.order.places), Jepsen)
+    return E2e(_untold(heard, E2E), order, _duplication(heard), _loss(heard, own=own), jepsen)
 
 
 def _streams_with(pooled: Pooled, what: str) -> dict[str, Any]:

@@ -285,3 +285,13 @@ def test_a_single_date_is_off_by_a_quarter_of_a_second() -> None:
         assert middle is not None
         errors.append(abs(middle - WALL) / SECOND)
     assert sum(errors) / len(errors) == pytest.approx(0.24, abs=0.02)
+
+
+@given(st.lists(st.tuples(st.integers(1, 6), st.integers(1, 9), st.integers(7, 12)), min_size=1))
+def test_the_quickest_answer_of_several_equally_quick_ones_is_always_the_same(answers: list[tuple[int, int, int]]) -> None:
+    tally = Tally()
+    for sent, stamp, got in answers:
+        tally.take(sent, stamp, got)
+    span = tally.close()
+    assert span is not None
+    assert (span.quick_ns, span.quick_sum_ns) == min((got - sent, 2 * stamp - got - sent) for sent, stamp, got in answers)

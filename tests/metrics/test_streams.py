@@ -3,15 +3,17 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
+from random import Random
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.metrics.duplicates import CLASSES, duplication_fraction, replicated_rate
 from harness.metrics.loss import Losses, ratio, upper_bound_of_none
-from harness.metrics.reorder import Jump, Order
+from harness.metrics.reorder import Jump, Order, Reordered
 from harness.metrics.streams import MAX_JUMP, StreamStats
 from tests.metrics.reference import Arrival, Sent, judge
 
@@ -40,7 +42,7 @@ def run(sent: list[Sent] | None, arrivals: list[Arrival], cut: int | None = None
         if isinstance(stream.event, Jump):
             jumps.append(list(stream.event))
         elif stream.event:
-            reordered.append(list(stream.event))
+            reordered.append(list(msgspec.structs.astuple(stream.event))[:6])
     for done, outcome in late_outcomes:
         stream.close(done, outcome)
         odd += [(done, stream.oddity)] if stream.oddity else []
@@ -123,11 +125,12 @@ def test_agents_stream_equals_the_reference(stream: tuple[None, list[Arrival]]) 
     assert measured == judge(*stream)
 
 
-@given(streams(), st.integers(-1000, 10**15))
-def test_a_shift_of_time_changes_nothing(stream: tuple[list[Sent], list[Arrival]], shift: int) -> None:
+@given(streams(), st.integers(-1000, 10**15), st.sampled_from([None, 0, 20, 60]))
+def test_a_shift_of_time_changes_nothing(stream: tuple[list[Sent], list[Arrival]], shift: int, cut: int | None) -> None:
     sent, arrivals = stream
-    moved = run([(seq, t + shift, what) for seq, t, what in sent], [(s, t + shift, *rest) for s, t, *rest in arrivals])  # type: ignore[misc]
-    assert moved == run(sent, arrivals)
+    later = [(s, t + shift, *rest) for s, t, *rest in arrivals]
+    moved = run([(seq, t + shift, what) for seq, t, what in sent], later, cut)  # type: ignore[arg-type]
+    assert moved == run(sent, arrivals, cut)
 
 
 @given(streams(), st.data())
@@ -165,6 +168,44 @@ def test_in_order_nothing_is_reordered_whatever_is_lost(stream: tuple[None, list
 def test_reordering_of_any_permutation_equals_the_reference(numbers: list[int]) -> None:
     arrivals: list[Arrival] = [(seq, at, "push", 1, f"m{seq}") for at, seq in enumerate(numbers)]
     assert run(None, arrivals) == judge(None, arrivals)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_long_streams_have_the_same_n_although_most_is_forgotten(seed: int) -> None:
+    draw = Random(seed).random
+    far = draw() * 60
+    sent = [seq for seq in range(1, 900) if draw() > 0.1]
+    arrivals = sorted(sent, key=lambda seq: seq + (draw() * far if draw() < 0.4 else 0))
+    order, found, wanted = Order(), [], []
+    for at, seq in enumerate(arrivals):
+        event = order.pushed(seq, at)
+        if isinstance(event, Reordered):
+            found.append((seq, event.n))
+            n = 0
+            while n < at and arrivals[at - n - 1] > seq:
+                n += 1
+            wanted.append((seq, n))
+    assert found == wanted
+    assert len(order._stack) <= 2 * len(order._gaps) + 20
+
+
+@given(streams(), st.sampled_from([None, 0, 20, 60]), st.booleans())
+def test_the_short_way_is_the_long_way(stream: tuple[list[Sent], list[Arrival]], cut: int | None, own: bool) -> None:
+    sent, arrivals = stream
+    short, long = StreamStats(own=own, cut_ns=cut), StreamStats(own=own, cut_ns=cut)
+    for seq, t, outcome in sent if own else ():
+        for one in (short, long):
+            one.invoke(seq, t)
+            one.close(seq, outcome)
+    for row in arrivals:
+        if short.straight(*row):
+            assert long.arrive(*row) == "first_push"
+            assert (long.event, long.pushes, long.oddity, long.waited_ns) == (None, 1, "", short.waited_ns)
+        else:
+            assert short.arrive(*row) == long.arrive(*row)
+            assert (short.event, short.pushes, short.oddity) == (long.event, long.pushes, long.oddity)
+        assert (short.order.length, short.order.missing, short.received) == (long.order.length, long.order.missing, long.received)
+    assert short.losses(complete=True) == long.losses(complete=True)
 
 
 @given(st.permutations(range(1, 40)))

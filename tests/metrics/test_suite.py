@@ -1,9 +1,6 @@
 from __future__ import annotations
 
 import json
-import random
-import time
-import tracemalloc
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,10 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.metrics.classify import Classifier
-from harness.metrics.density import BufferDensity, ReorderDensity
+from harness.metrics.density import ReorderDensity
 from harness.metrics.figures import rounded, stream_figures
 from harness.metrics.loss import bootstrap, bounds, unstable
-from harness.metrics.loss_pattern import loss_pattern
 from harness.metrics.numbers import Numbers
 from harness.metrics.ordering import Ordering, Params
 from harness.metrics.overtaken import Overtaken
@@ -191,77 +187,6 @@ def test_a_known_last_copy_changes_nothing(given_: Any) -> None:
     assert stream_figures(suite) == run(*given_)
 
 
-@pytest.mark.parametrize("count", [300_000, pytest.param(1_000_000, marks=pytest.mark.prove)])
-def test_many_messages_leave_memory_flat(count: int) -> None:
-    """Half of them reordered, one copy in ten, a live stream with one second's waiting time."""
-    suite = Suite(Params(1000 * MS), forget=True, sink=lambda rows: None)
-    sizes = []
-    tracemalloc.start()
-    try:
-        for seq in range(1, count + 1):
-            suite.send(seq, seq * MS)
-            if seq % 2 == 0:
-                suite.arrive(seq, seq * MS)
-                suite.arrive(seq - 1, seq * MS)
-                if seq % 10 == 0:
-                    suite.arrive(seq, seq * MS, True, 1)
-            if seq % (count // 3) == 0:
-                suite.delays.clear()
-                sizes.append(tracemalloc.get_traced_memory()[0])
-    finally:
-        tracemalloc.stop()
-    assert sizes[-1] - sizes[0] < 400_000
-    suite.close()
-    assert suite.ordering.places.reordered == count // 2
-    assert suite.copies.fates.replicated == count // 10
-
-
-def test_a_receivers_buffer_and_an_overflow_that_is_kept() -> None:
-    buffer = BufferDensity(5)
-    for seq in (1, 4, 2, 5, 3):
-        buffer.push(seq)
-    assert buffer.counts == {0: 2, 1: 2, 2: 1}
-    buffer = BufferDensity(1)
-    for seq in (1, 3, 5):
-        buffer.push(seq)
-    assert buffer.counts == {0: 1, 1: 2}
-
-
-def test_loss_pattern_by_hand() -> None:
-    found = loss_pattern([(place, place) for place in (2, 5, 7, 8, 10)], 2)
-    assert found.distances == [0, 3, 2, 1, 2]
-    assert found.lengths == [1, 1, 2, 1]
-    assert found.between == [0, 3, 2, 2]
-    assert found.noticeable == 3
-    assert loss_pattern([(1, 2), (2, 9)], 7).lengths == [2]
-
-
-@pytest.mark.parametrize(
-    ("arrivals", "reordered", "jumps"),
-    [
-        # RFC 4737 section 7.1, 7.2 and 7.3: packets of 100 bytes each 20 ms, delay 68 ms
-        ([(1, 68), (2, 88), (3, 108), (5, 148), (6, 168), (7, 188), (8, 208), (4, 210), (9, 228), (10, 248)],
-         [[4, 8, 4, 62, 400, 4, 5]], [[5, 1]]),
-        ([(1, 68), (2, 88), (3, 108), (4, 128), (7, 188), (5, 189), (6, 190), (8, 208), (9, 228), (10, 248)],
-         [[5, 6, 1, 1, 100, 1, 7], [6, 7, 2, 2, 100, 0, 7]], [[7, 2]]),
-        ([(1, 68), (2, 88), (3, 108), (7, 188), (8, 208), (9, 228), (10, 248), (4, 250), (5, 252), (6, 256), (11, 268)],
-         [[4, 8, 4, 62, 400, 4, 7], [5, 9, 5, 64, 400, 0, 7], [6, 10, 6, 68, 400, 0, 7]], [[7, 3]]),
-    ],
-)  # fmt: skip
-def test_reordering_as_in_rfc_4737(arrivals: list[tuple[int, int]], reordered: Any, jumps: Any) -> None:
-    sent: list[Sent] = [(seq, 20 * (seq - 1), 100, "ok") for seq in range(1, 12) if seq < 11 or len(arrivals) > 10]
-    found = run(sent, [(seq, t, "push", 1, "m") for seq, t in arrivals], 1000, 9, 9, 3, 5)
-    assert found["reordered"] == reordered
-    assert found["sequence_discontinuities"] == jumps
-
-
-def test_densities_as_in_rfc_5236() -> None:
-    sent: list[Sent] = [(seq, 0, 1, "ok") for seq in range(1, 9)]
-    found = run(sent, [(seq, at, "push", 1, "m") for at, seq in enumerate((1, 4, 2, 5, 3, 6, 7, 8))], 99, 4, 4, 3, 5)
-    assert found["FD"] == {"-2": 1, "-1": 1, "0": 4, "1": 1, "2": 1}
-    assert found["FB"] == {"0": 5, "1": 2, "2": 1}
-
-
 def test_overtaken_bytes_by_hand() -> None:
     books = Overtaken()
     books.opened(1, 4)
@@ -338,41 +263,3 @@ def test_bootstrap_widens_with_bursts_and_is_repeatable() -> None:
     assert burst[0] < 0.008 < 0.012 < burst[1]
     assert bootstrap({(1, 100): 1}) is None
     assert bootstrap({}) is None
-
-
-def test_the_cost_of_a_message() -> None:
-    """The hot path costs at most one `json.loads` of a 100-byte frame, the whole set at most four, in this very process."""
-    count = 30_000
-    frame = json.dumps({"type": "message", "id": "abcdef0123456789", "conv": "c-1", "seq": 123, "text": "hello world, hi"})
-    assert 95 <= len(frame) <= 105
-    near = random.Random(4)
-    jumbled = sorted(range(1, count + 1), key=lambda seq: seq + (near.random() * 4 if near.random() < 0.1 else 0))
-
-    def parse() -> None:
-        for _ in range(count):
-            json.loads(frame)
-
-    def hot() -> None:
-        suite = Suite(Params(1000 * MS), forget=True, sink=lambda rows: None)
-        for seq in range(1, count + 1):
-            suite.send(seq, seq * MS, "ok", 100)
-            suite.arrive(seq, seq * MS + 5, True, 1, 77)
-
-    def whole() -> None:
-        suite = Suite(Params(10_000 * MS), forget=True, sink=lambda rows: None)
-        for seq in range(1, 9):
-            suite.send(seq, seq * MS, "ok", 100)
-        for at, seq in enumerate(jumbled):
-            suite.send(at + 9, at * MS, "ok", 100)
-            suite.arrive(seq, at * MS + 20 * MS, True, 1, 77)
-        suite.close()
-
-    def seconds(work: Any) -> float:
-        began = time.thread_time()
-        work()
-        return time.thread_time() - began
-
-    ratios = [(seconds(parse), seconds(hot), seconds(whole)) for _ in range(7)]
-    parsed, in_order, all_of_it = (min(column) for column in zip(*ratios, strict=True))
-    assert in_order <= parsed
-    assert all_of_it <= 4 * parsed
