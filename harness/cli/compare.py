@@ -8,6 +8,7 @@ from typing import Any
 
 from harness.cli.finishing import finish
 from harness.cli.terminal import Terminal
+from harness.errors import UsageError
 from harness.runs.folder import find_run
 
 
@@ -25,5 +26,7 @@ def execute(args: argparse.Namespace, terminal: Terminal) -> int:
     from harness.report.jobs.compare import build
 
     a, b = find_run(args.runs, args.a), find_run(args.runs, args.b)
+    if a.resolve() == b.resolve():
+        raise UsageError("is A and B: two runs are compared", where=str(b), hint="B is the newest run where it is not named.")
     target = args.to or args.runs / "compare" / f"{a.name}--{b.name}"
     return finish(build(a, b), target, terminal)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import re
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -38,32 +38,47 @@ def _nights(text: str) -> int:
 def execute(args: argparse.Namespace, terminal: Terminal) -> int:
     """Build it; 0 nothing regressed, 1 something did, 3 there is no baseline yet."""
     from harness.report.jobs.trend import build
-    from harness.report.nights import accept, scenario_name
+    from harness.report.nights import accept, is_night, nights_of, scenario_name, slug_of
+    from harness.report.remembered import place, remember
 
+    tonight = _tonight(args.runs, args.run, is_night)
+    scenario = scenario_name(read_manifest(tonight))
     if args.accept:
         night = find_run(args.runs, args.accept)
         if night.parent.resolve() != Path(args.runs).resolve():
             raise UsageError("is not among the runs of this folder", where=str(night), hint="Name its folder with --runs DIR.")
+        told = read_manifest(night)
+        if scenario_name(told) != scenario or not is_night(told):
+            raise UsageError(f"is no night of {scenario!r}", where=str(night), hint="guestswarm runs lists them.")
         path = accept(args.runs, night.name, args.reason, datetime.now(UTC).isoformat(timespec="seconds"))
         terminal.note(f"Accepted: {night.name} ({path})")
     elif args.reason:
         raise UsageError("goes with --accept", where="--reason")
-    tonight = _tonight(args.runs, args.run)
-    name = re.sub(r"[^a-z0-9]+", "-", scenario_name(read_manifest(tonight)).lower()).strip("-") or "run"
-    return finish(build(args.runs, tonight, fewest=args.nights), args.to or args.runs / "trend" / name, terminal)
+    name = slug_of(scenario)
+    report = build(args.runs, tonight, fewest=args.nights)
+    if Path(args.runs).resolve() == tonight.resolve().parent:
+        nights = [night for _, night in nights_of(args.runs, tonight)]
+        try:
+            remember(place(args.runs, name), read_manifest(tonight), nights)
+        except RunFolderError as error:  # a folder that only may be read: the verdict is said all the same
+            terminal.note(f"guestswarm: {error}")
+    return finish(report, args.to or args.runs / "trend" / name, terminal)
 
 
-def _tonight(runs: Path, which: str) -> Path:
-    """The newest run of a scenario of this name, else the run that is called so."""
-    named = [run for run in list_runs(runs) if run.scenario == which]
-    if named:
-        return max(named, key=lambda run: (run.started_utc, run.id)).path
+def _tonight(runs: Path, which: str, is_night: Callable[[Mapping[str, Any]], bool]) -> Path:
+    """The newest night of a scenario of this name, else the run that is called so; `latest`: the newest night of all."""
+    from harness.report.wording import shown
+
+    known = list_runs(runs)
+    for run in known:
+        if (which == "latest" or run.scenario == which) and is_night(read_manifest(run.path)):
+            return run.path
     try:
         return find_run(runs, which)
     except RunFolderError:
-        names = sorted({run.scenario for run in list_runs(runs) if run.scenario})
+        names = sorted({run.scenario for run in known if run.scenario})
         if not names:
             raise
         raise RunFolderError(
-            f"no run and no scenario {which!r}", where=str(runs), hint=f"Scenarios there: {', '.join(names[:8])}."
+            f"no run and no scenario {which!r}", where=str(runs), hint=f"Scenarios there: {', '.join(map(shown, names[:8]))}."
         ) from None

@@ -6,6 +6,7 @@ better needs nobody's word: it becomes the level to hold.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -15,6 +16,7 @@ from harness.drift.model import ChangePoint
 from harness.drift.nights import (
     FEWEST,
     LAST,
+    LEAST,
     CountVerdict,
     Metric,
     NightState,
@@ -27,6 +29,8 @@ from harness.drift.nights import (
 WINDOW = 50
 SETTLED = 3
 """Nights at a new level before it is called one: until then the nights themselves are judged."""
+SURE = 0.0005
+"""p of a lasting change that fails by itself, over all metrics together (Bonferroni)."""
 
 
 class Night(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,7 +45,8 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
     fit: str = ""
     """Why it cannot be held against the newest night (another version, another load …); empty: it can."""
     believable: bool = True
-    """Whether the run was whole and its generator healthy."""
+    """Whether the run was whole and its generator healthy. Then its verdict is UNKNOWN only by trends within the night that could
+    not be told, which say nothing against its level."""
     version: str = ""
     accepted: bool = False
     """Somebody has accepted the level of this night."""
@@ -51,7 +56,7 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def good(self) -> bool:
         """Whether later nights may be held against it."""
-        return not self.fit and self.believable and self.verdict == "PASS"
+        return not self.fit and self.believable and self.verdict in ("PASS", "UNKNOWN")
 
 
 class Shift(msgspec.Struct, frozen=True):
@@ -91,6 +96,9 @@ class Trend(msgspec.Struct, frozen=True, kw_only=True):
     shifts: list[Shift]
     repeated: list[str]
     """Series of a soak that were SUSPECT or STEP in two of the last three nights: as bad as a leak."""
+    standing: list[Shift]
+    """Of each metric the lasting change to the worse that nobody accepted and that still stands. What a single night is too noisy
+    to show, many in a row do."""
 
 
 def trend(metrics: Sequence[Metric], counts: Sequence[str], nights: Sequence[Night], *, fewest: int = FEWEST) -> Trend:
@@ -100,19 +108,24 @@ def trend(metrics: Sequence[Metric], counts: Sequence[str], nights: Sequence[Nig
     tonight, before = nights[-1], nights[:-1]
     shifts: list[Shift] = []
     baseline: dict[str, list[int]] = {}
+    standing: list[Shift] = []
     for metric in metrics:
         found = _shifts(metric, nights)
         shifts += found
-        baseline[metric.name] = _baseline(metric, nights, found, fewest)
+        baseline[metric.name], begin = _baseline(metric, nights, found, fewest)
+        still = _standing(metric, found, begin)
+        if still is not None and still.p <= SURE / len(metrics):
+            standing.append(still)
     values = {name: [before[place].values.get(name) for place in places] for name, places in baseline.items()}
     verdicts = judge_night(metrics, values, tonight.values, fewest=fewest)
     return Trend(
         nights=list(nights),
         baseline=baseline,
         verdicts=verdicts,
-        counts=judge_counts(counts, tonight.counts, _accepted(counts, before)),
+        counts=judge_counts(counts, tonight.counts, _accepted(counts, nights, fewest)),
         shifts=sorted(shifts, key=lambda one: (one.place, one.metric)),
         repeated=_repeated(nights),
+        standing=standing,
     )
 
 
@@ -135,46 +148,83 @@ def _counts(night: Night) -> bool:
     return not night.fit and night.believable
 
 
-def _baseline(metric: Metric, nights: Sequence[Night], shifts: Sequence[Shift], fewest: int) -> list[int]:
-    """Numbers of the nights that the last one is held against, by walking through all of them.
+def _baseline(metric: Metric, nights: Sequence[Night], shifts: Sequence[Shift], fewest: int) -> tuple[list[int], int]:
+    """Numbers of the nights that the last one is held against, and where the level that is held began, by walking through all.
 
-    A night that was a regression, or stands on a worse level that nobody accepted, is no measure for later ones.
+    A night that was a regression, or stands on a worse level that nobody accepted, is no measure for later ones; nor is one that
+    was better, until its level is settled: the mixture of two levels would be too noisy to see anything in.
     """
-    begin, out = 0, set[int]()
-    bad = min((shift.place for shift in shifts if not shift.rebases), default=len(nights))
+    begin, worse, better = 0, set[int](), set[int]()
     base: list[int] = []
     for place, night in enumerate(nights):
         for shift in shifts:
-            since = [n for n in range(shift.place, place) if nights[n].good]
-            if not shift.worse and begin < shift.place <= place and len(since) >= fewest:
+            since = sum(nights[n].good for n in range(shift.place, place))
+            if begin < shift.place <= place and since >= fewest and _improves(metric, shift, shifts, begin):
                 begin = shift.place
-        fine = [n for n in range(begin, place) if nights[n].good and n not in out and not begin <= bad <= n]
-        base = [n for n in fine if nights[n].values.get(metric.name)][-LAST:]
-        if place == len(nights) - 1:
-            break
+                better -= set(range(begin, place))
+        base = _measures(metric, nights[:place], shifts, begin, worse | better)
         held = judge_metric(metric, [nights[n].values[metric.name] for n in base], night.values.get(metric.name), fewest=fewest)
         if night.accepted:
-            level = [shift.place for shift in shifts if shift.worse and begin <= shift.place <= place]
-            if level or held.state is NightState.REGRESSION:
-                begin = max(level, default=place)
-                out -= set(range(begin, len(nights)))
+            since_begin = [shift for shift in shifts if begin < shift.place <= place]
+            if held.state is NightState.REGRESSION or any(shift.worse for shift in since_begin):
+                begin = max((shift.place for shift in since_begin), default=place)
+                worse -= set(range(begin, len(nights)))
+                base = _measures(metric, nights[:place], shifts, begin, worse | better)
         elif held.state is NightState.REGRESSION:
-            out.add(place)
-    return base
+            worse.add(place)
+        elif held.state is NightState.IMPROVED:
+            better.add(place)
+    return base, begin
 
 
-def _accepted(names: Sequence[str], before: Sequence[Night]) -> dict[str, int]:
-    """For each count the number that was accepted: of the night somebody accepted last, else the most of the good nights."""
-    begin = max((place for place, night in enumerate(before) if night.accepted), default=-1)
-    if begin >= 0:
-        given = before[begin].counts
-        return {name: value for name in names if (value := given.get(name)) is not None}
+def _measures(metric: Metric, before: Sequence[Night], shifts: Sequence[Shift], begin: int, out: set[int]) -> list[int]:
+    """The last of these nights that are a measure for the next one."""
+    end = min((shift.place for shift in shifts if not shift.rebases and shift.place > begin), default=len(before))
+    places = [
+        n for n in range(begin, min(end, len(before))) if n not in out and before[n].good and before[n].values.get(metric.name)
+    ]
+    return places[-LAST:]
+
+
+def _improves(metric: Metric, shift: Shift, shifts: Sequence[Shift], begin: int) -> bool:
+    """Whether a level to the better is one to hold: not one that only takes back a part of a loss nobody has accepted."""
+    open_ones = [one for one in shifts if begin < one.place < shift.place and not one.rebases]
+    return not shift.worse and not (open_ones and _worse(metric, open_ones[0].before, shift.after))
+
+
+def _worse(metric: Metric, before: float, after: float) -> bool:
+    """Whether one level is worse than another by what is looked for at all."""
+    harm = after / before if metric.higher_is_worse else before / after if after > 0 else math.inf
+    return harm - 1 > LEAST and abs(after - before) > metric.floor
+
+
+def _standing(metric: Metric, shifts: Sequence[Shift], begin: int) -> Shift | None:
+    """The first change to the worse that nobody accepted and that is not mended; `after` is the level of now."""
+    first = next((shift for shift in shifts if shift.place > begin and not shift.rebases), None)
+    if first is None or not _worse(metric, first.before, shifts[-1].after):
+        return None
+    return msgspec.structs.replace(first, after=shifts[-1].after)
+
+
+def _accepted(names: Sequence[str], nights: Sequence[Night], fewest: int) -> dict[str, int]:
+    """For each count the number that was accepted: of the night somebody accepted last, else the most of the good nights.
+
+    Once there are enough nights, one with more does not raise the number: else an increase would fail once and never again.
+    """
     found: dict[str, int] = {}
-    for night in [night for night in before if night.good][-LAST:]:
-        for name in names:
+    for name in names:
+        known: list[int] = []
+        given = False
+        for night in nights:
             value = night.counts.get(name)
-            if value is not None:
-                found[name] = max(found.get(name, 0), value)
+            if value is None or night.fit or (night is nights[-1] and not night.accepted):
+                continue
+            if night.accepted:
+                known, given = [value], True
+            elif night.good and not given and (len(known) < fewest or value <= max(known)):
+                known = [*known, value][-LAST:]
+        if known:
+            found[name] = max(known)
     return found
 
 

@@ -22,6 +22,7 @@ LEAST = 0.05
 """Smallest change against the median of the nights before, as a share of it."""
 NOISY = 0.10
 """Sd of the logarithms above which a night says nothing about a change."""
+_LEAST, _MOST = 1e-12, 1e15
 BAND = 0.98
 """Share of unchanged nights that fall within the predictive band."""
 
@@ -89,15 +90,15 @@ def judge_metric(metric: Metric, before: Sequence[float | None], tonight: float 
 
     The test is one of predictive t on logarithms; what is not above 0 has none and counts as missing.
     """
-    known = [value for value in before if value is not None and math.isfinite(value) and value > 0][-LAST:]
+    known = [value for value in before if value is not None and _usable(value)][-LAST:]
     m = len(known)
-    if tonight is None or not math.isfinite(tonight) or tonight <= 0:
+    if tonight is None or not _usable(tonight):
         return NightVerdict(metric=metric, state=NightState.NO_VALUE, value=None, nights=m, median=median(known) if known else None)
     if m < max(fewest, 2):
         return NightVerdict(metric=metric, state=NightState.NO_BASELINE, value=tonight, nights=m)
     logs = [math.log(value) for value in known]
     mean, sd = fmean(logs), stdev(logs)
-    middle = median(known)
+    middle = math.exp(median(logs))
     change = tonight / middle - 1
     width = sd * math.sqrt(1 + 1 / m)
     away = math.log(tonight) - mean
@@ -128,6 +129,11 @@ def judge_metric(metric: Metric, before: Sequence[float | None], tonight: float 
         p=p,
         detectable=math.expm1(_smallest(m) * sd),
     )
+
+
+def _usable(value: float) -> bool:
+    """Whether it has a logarithm, and is a figure of anything: not what a damaged file says."""
+    return _LEAST <= value <= _MOST
 
 
 def judge_night(

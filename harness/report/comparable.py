@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from harness.core.spread import parse_duration
+
 _HARMLESS = (
     "scenario.seed",
     "scenario.name",
@@ -24,6 +26,10 @@ _HARMLESS = (
     "simulator.credentials.",
 )
 """Keys of a scenario that change neither what the target is asked for nor what is measured."""
+_LENGTH = "load.duration"
+LENGTHS = 0.8
+"""Share of the longer run's length that the other has at least. With `--until` no two nights are equally long to the second, and
+that of a clock change is an hour shorter or longer: neither is another load."""
 _TEXT = 60
 
 
@@ -44,7 +50,8 @@ def differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Difference]:
     for key in sorted(one.keys() | other.keys()):
         x, y = one.get(key), other.get(key)
         if x != y:
-            found.append(Difference(key, _shown(x), _shown(y), _matters(key)))
+            matters = not _as_long(x, y) if key == _LENGTH else _matters(key)
+            found.append(Difference(key, _shown(x), _shown(y), matters))
     return sorted(found, key=lambda difference: (not difference.matters, difference.key))
 
 
@@ -59,6 +66,8 @@ def _facts(manifest: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         yield f"host {name}", value
     yield "simulated", bool(manifest.get("simulated"))
     yield "load processes", manifest.get("workers") or 1
+    job = manifest.get("job")
+    yield "tls", bool(job.get("tls")) if isinstance(job, Mapping) else False
 
 
 def _leaves(table: Mapping[str, Any], above: str) -> Iterator[tuple[str, Any]]:
@@ -75,7 +84,17 @@ def _matters(key: str) -> bool:
         return key == "version of guestswarm"
     if key.startswith("host "):
         return key == "host cpus"
-    return not any(key == name or (name.endswith(".") and key.startswith(name)) for name in _HARMLESS)
+    # A table that is empty or was not given is one value under the table's own name.
+    return not any(key == name.removesuffix(".") or (name.endswith(".") and key.startswith(name)) for name in _HARMLESS)
+
+
+def _as_long(a: Any, b: Any) -> bool:
+    """Whether two lengths of full load are alike enough."""
+    try:
+        lengths = sorted(parse_duration(str(length)) for length in (a, b))
+    except ValueError:
+        return False
+    return lengths[0] >= LENGTHS * lengths[1]
 
 
 def _shown(value: Any) -> str:

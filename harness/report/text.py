@@ -23,7 +23,7 @@ _GLYPHS = {Verdict.PASS: "✓", Verdict.FAIL: "✕", Verdict.UNKNOWN: "?"}
 _TINTS = {Verdict.PASS: 32, Verdict.FAIL: 31, Verdict.UNKNOWN: 33}
 """Green, red, yellow of the eight basic colours: the terminal's theme decides about the shade."""
 _PLAIN_GLYPHS = {Verdict.PASS: "ok", Verdict.FAIL: "x", Verdict.UNKNOWN: "?"}
-_TO_ASCII = str.maketrans({"–": "-", "·": "-", "…": "...", "✓": "ok", "✕": "x", "−": "-"})
+_TO_ASCII = str.maketrans({"\u00a0": " ", "–": "-", "·": "-", "…": "...", "✓": "ok", "✕": "x", "−": "-"})
 
 
 class _Border(msgspec.Struct, frozen=True):

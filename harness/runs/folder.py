@@ -112,7 +112,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         value = json.loads(path.read_text("utf-8"))
     except OSError as error:
         raise RunFolderError(f"cannot read it: {_reason(error)}", where=str(path)) from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise RunFolderError("not JSON", where=str(path), hint="the run may have been cut off while it began") from None
     if not isinstance(value, dict) or value.get("schema") != SCHEMA:
         raise RunFolderError(f"not a manifest of this version ({SCHEMA})", where=str(path))
@@ -142,7 +142,8 @@ def list_runs(root: Path) -> list[RunInfo]:
         except RunFolderError:
             continue
         scenario = manifest.get("scenario")
-        name = scenario.get("scenario", {}).get("name", "") if isinstance(scenario, dict) else str(scenario or "")
+        inner = scenario.get("scenario") if isinstance(scenario, dict) else {"name": scenario}
+        name = (inner.get("name") or "") if isinstance(inner, dict) else ""
         found.append(
             RunInfo(
                 id=entry.name,
@@ -231,7 +232,7 @@ def _reason(error: OSError) -> str:
 def _verdict(folder: Path) -> str | None:
     try:
         value = json.loads((folder / SUMMARY).read_text("utf-8")).get("verdict")
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return None
     return value if isinstance(value, str) else None
 

@@ -127,3 +127,79 @@ def test_a_series_that_moves_in_two_of_three_nights_is_as_bad_as_a_leak() -> Non
 def test_no_night_at_all_is_an_error() -> None:
     with pytest.raises(ValueError, match="no night"):
         trend([P95], LOST, [])
+
+
+def test_a_loss_that_is_only_partly_taken_back_is_still_a_regression() -> None:
+    found = trend([P95], LOST, nights([200.0] * 20 + [260.0] * 10 + [225.0] * 12))
+    assert found.verdicts[0].state is NightState.REGRESSION
+    assert max(found.baseline["p95"]) < 20
+
+
+def test_a_second_loss_after_a_gain_is_no_baseline_either() -> None:
+    found = trend([P95], LOST, nights([200.0] * 20 + [260.0] * 10 + [190.0] * 12 + [206.0] * 12, sd=0.01))
+    assert set(found.baseline["p95"]) <= set(range(30, 42))
+
+
+def test_a_lasting_loss_too_small_for_one_night_fails_by_itself_and_acceptance_ends_it() -> None:
+    row = nights([200.0] * 20 + [215.0] * 12, sd=0.03, seed=5)
+    found = trend([P95], LOST, row)
+    assert found.verdicts[0].state is NightState.UNCHANGED
+    (standing,) = found.standing
+    assert standing.place == pytest.approx(20, abs=1)
+    assert standing.worse
+    assert standing.after == pytest.approx(215, rel=0.03)
+    assert trend([P95], LOST, changed(row, 25, accepted=True)).standing == []
+    assert trend([P95], LOST, nights([200.0] * 20 + [260.0] * 8 + [200.0] * 4)).standing == []
+
+
+@pytest.mark.parametrize("sd", [0.02, 0.03])
+def test_a_creep_of_one_percent_a_night_is_found_and_stays_found(sd: float) -> None:
+    row = nights([200.0 * 1.01 ** max(0, place - 20) for place in range(90)], sd=sd)
+    bad = []
+    for end in range(45, 91, 5):
+        found = trend([P95], LOST, row[:end])
+        bad.append(found.verdicts[0].state is NightState.REGRESSION or bool(found.standing))
+    assert all(bad)
+
+
+def test_better_nights_are_no_noise_in_the_baseline_before_their_level_is_settled() -> None:
+    for length in range(1, 8):
+        found = trend([P95], LOST, nights([250.0] * 20 + [200.0] * length))
+        assert found.verdicts[0].state is NightState.IMPROVED, length
+        assert max(found.baseline["p95"]) < 20
+
+
+def test_tonight_can_be_accepted_itself() -> None:
+    row = nights([200.0] * 20 + [250.0])
+    changed(row, 20, accepted=True, counts={"lost": 4})
+    found = trend([P95], LOST, row)
+    assert found.verdicts[0].state is NightState.NO_BASELINE
+    assert not found.counts[0].worse
+
+
+def test_acceptance_after_a_mended_loss_does_not_bring_the_loss_back() -> None:
+    row = changed(nights([200.0] * 20 + [250.0] * 10 + [200.0] * 6), 33, accepted=True)
+    found = trend([P95], LOST, row)
+    assert not set(found.baseline["p95"]) & set(range(20, 30))
+
+
+def test_a_count_that_grew_stays_worse_for_as_long_as_nobody_accepts_it() -> None:
+    row = nights([200.0] * 25)
+    for place in range(15, 25):
+        changed(row, place, counts={"lost": 1})
+    for end in range(16, 26):
+        assert trend([P95], LOST, row[:end]).counts[0].worse, end
+    changed(row, 16, accepted=True)
+    assert not trend([P95], LOST, row).counts[0].worse
+
+
+def test_what_was_accepted_for_another_load_is_not_accepted_here() -> None:
+    row = changed(nights([200.0] * 15), 3, counts={"lost": 9}, accepted=True, fit="guests.count 1000 → 100")
+    assert trend([P95], LOST, changed(row, 14, counts={"lost": 1})).counts[0].worse
+
+
+def test_nights_open_only_by_their_own_trends_are_a_baseline() -> None:
+    row = nights([200.0] * 15)
+    for place in range(12):
+        changed(row, place, verdict="UNKNOWN")
+    assert state(row) is NightState.UNCHANGED

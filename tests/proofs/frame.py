@@ -17,11 +17,15 @@ class Part(NamedTuple):
     """One part: its trial, by seed from 1, and how many of them."""
 
     trial: Trial
-    count: int
+    trials: int
     at_once: int = 1
     """Trials side by side, where they are processes of their own."""
     judge: Judge | None = None
     """What all trials come to: a record with `ok`. Without one every trial has to be `ok` itself."""
+    of: tuple[str, ...] = ("harness", "tests")
+    """What its results hang on: other files may change without its beginning anew."""
+    forked: bool = False
+    """Trials that are nothing but arithmetic go to processes, so that `at_once` of them run side by side."""
 
 
 def judged(trials: Mapping[str, dict[str, Any]], judge: Judge | None) -> dict[str, Any]:
@@ -46,3 +50,7 @@ def at_least(hits: int, trials: int, share: float) -> bool:
 def at_most(hits: int, trials: int, share: float) -> bool:
     """Whether so many hits do not contradict a share of at most this."""
     return trials == 0 or float(stats.binom.sf(hits - 1, trials, share)) >= MISSED
+
+
+class Unfinished(Exception):
+    """A trial that goes on by itself, in a process of its own; ask again."""

@@ -118,7 +118,7 @@ def test_a_rule_without_samples_never_holds() -> None:
     ],
 )
 def test_mann_kendall_and_the_median_slope(values: list[float], s: int, variance: float, z: float) -> None:
-    assert mann_kendall(values) == (s, pytest.approx(variance, abs=1e-4), pytest.approx(z, abs=1e-6))
+    assert mann_kendall(values)[:3] == (s, pytest.approx(variance, abs=1e-4), pytest.approx(z, abs=1e-6))
     theirs = pymannkendall.original_test(values)
     assert theirs.s == s
     assert theirs.z == pytest.approx(z, abs=1e-6)

@@ -17,7 +17,7 @@ from harness.metrics.histogram import Histogram, highest_of, lowest_of
 from harness.report import wording
 from harness.report.comparable import Difference, differences
 from harness.report.fold import intervals, journals
-from harness.report.jobs import JobReport
+from harness.report.jobs import JobReport, job_kind
 from harness.report.junit import Case, junit_suite
 from harness.report.markdown import code, escaped, markdown_table
 from harness.report.model import Reason
@@ -90,7 +90,9 @@ def build(a: Path, b: Path) -> JobReport:
         side.read(names, block_ns)
     measures = [] if refused else [_compare(name, *sides) for name in names]
     counts = [CountComparison(name, sides[0].counts[name], sides[1].counts[name]) for name in COUNTS]
-    verdict, exit_code, reasons = judge(measures, counts, refused)
+    cut = [which for which, side in zip("AB", sides, strict=True) if not side.complete]
+    gone = [which for which, side in zip("AB", sides, strict=True) if not refused and not side.journalled]
+    verdict, exit_code, reasons = judge(measures, counts, refused, cut=cut, gone=gone)
     shape = CompareSummary(
         schema=SCHEMA,
         run=sides[1].id,
@@ -128,15 +130,19 @@ class _Side:
         self.manifest = read_manifest(folder)
         self.id = str(self.manifest.get("id") or folder.name)
         summary = read_summary(folder)
+        if kind := job_kind(self.manifest):
+            raise RunFolderError(f"is a search ({kind}), and no run", where=str(folder), hint="Name a run or a soak.")
         if summary is None:
-            raise RunFolderError("this run has no summary", where=str(folder), hint="Make it: guestswarm report RUN.")
+            hint = f"Make it: guestswarm report {folder.name}"
+            raise RunFolderError("this run has no summary that can be read", where=str(folder), hint=hint)
         self.summary = summary
         self.complete = bool(summary.get("complete"))
         self.counts = counts_of(summary)
         self.names = list(dict.fromkeys(metric.name.rpartition(" ")[0] for metric in metrics_of(summary) if metric.unit == "ms"))
-        phases = self.manifest.get("phases") or {}
-        begin, end = phases.get("load"), phases.get("settle")
-        self.steady = (int(begin), int(end)) if begin is not None and end is not None and end > begin else None
+        phases = self.manifest.get("phases")
+        begin, end = (phases.get(name) if isinstance(phases, Mapping) else None for name in ("load", "settle"))
+        self.steady = (begin, end) if isinstance(begin, int) and isinstance(end, int) and end > begin else None
+        self.journalled = False
         length = self.steady[1] - self.steady[0] if self.steady else 0
         self.block_ns = max(min(BLOCK_NS, length // _BLOCKS), _LEAST_BLOCK_NS)
 
@@ -157,6 +163,7 @@ class _Side:
                 block = (middle - begin) // block_ns
                 if middle < begin or begin + (block + 1) * block_ns > end:
                     continue
+                self.journalled = True
                 for name, key in keys.items():
                     if (sparse := record.histograms.get(key)) is not None:
                         found.setdefault((name, block), Histogram()).add_sparse(sparse)
@@ -201,9 +208,17 @@ def _compare(name: str, a: _Side, b: _Side) -> MeasureComparison:
 
 
 def judge(
-    measures: Sequence[MeasureComparison], counts: Sequence[CountComparison], refused: Sequence[Difference]
+    measures: Sequence[MeasureComparison],
+    counts: Sequence[CountComparison],
+    refused: Sequence[Difference],
+    *,
+    cut: Sequence[str] = (),
+    gone: Sequence[str] = (),
 ) -> tuple[Verdict, int, list[Reason]]:
-    """Verdict, exit code and reasons: refused, or correctness that grew, or no more than a description."""
+    """Verdict, exit code and reasons: refused, or correctness that grew, or no more than a description.
+
+    `cut`: which of A and B is not whole; `gone`: of which there is no journal.
+    """
     if refused:
         names = wording.listed([one.key for one in refused[:3]])
         more = f" and {len(refused) - 3} more" if len(refused) > 3 else ""
@@ -213,9 +228,14 @@ def judge(
     if worse:
         reasons = [Reason("correctness", f"B has {one.b:,} {one.name}, A has {one.a:,}. Any increase fails.") for one in worse]
         return Verdict.FAIL, int(ExitCode.FAIL), reasons
+    if cut:
+        text = f"{wording.listed(cut)} {'is' if len(cut) == 1 else 'are'} not whole: what is missing may have been as bad or worse."
+        return Verdict.UNKNOWN, int(ExitCode.UNKNOWN), [Reason("not_whole", text)]
     moved = [(one, ratio) for one in measures for ratio in one.quantiles if ratio.ratio is not None]
     if not moved:
-        return Verdict.UNKNOWN, int(ExitCode.UNKNOWN), [Reason("nothing_to_compare", "The runs have no measure in common.")]
+        text = f"Of {wording.listed(gone)} no journal can be read, so latencies are not compared; no count of correctness grew."
+        text = text if gone else "The runs have no measure in common with enough samples."
+        return Verdict.UNKNOWN, int(ExitCode.UNKNOWN), [Reason("nothing_to_compare", text)]
     one, ratio = max(moved, key=lambda pair: abs(float(np.log(pair[1].ratio or 1.0))) if pair[1].ratio else 0.0)
     change = 100 * ((ratio.ratio or 1.0) - 1)
     side = "above" if change >= 0 else "below"

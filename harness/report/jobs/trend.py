@@ -18,13 +18,14 @@ from harness.report.junit import Case, junit_suite
 from harness.report.markdown import code, escaped, markdown_table
 from harness.report.model import Reason
 from harness.report.nights import COUNTS, metrics_of, nights_of, read_summary, scenario_name
+from harness.report.text import clean
 from harness.runs.folder import read_manifest
 from harness.verdicts.lattice import Verdict
 
 SCHEMA: Literal["guestswarm.trend/1"] = "guestswarm.trend/1"
 PLOTTED = 4
 _TABLE_NIGHTS = 60
-_NAMES = {"lost": "messages lost", "duplicated.same_connection": "messages doubled on one connection"}
+_JUDGED = (NightState.UNCHANGED, NightState.IMPROVED)
 _BADGES = {
     NightState.REGRESSION: "over",
     NightState.NOISY: "warns",
@@ -54,6 +55,7 @@ class TrendSummary(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     counts: list[CountVerdict]
     shifts: list[Shift]
     repeated: list[str]
+    standing: list[Shift]
     nights: list[Night]
     baseline: dict[str, list[str]]
     """By metric, the nights that tonight was held against."""
@@ -63,8 +65,9 @@ def build(runs: Path, tonight: Path, *, fewest: int = FEWEST) -> JobReport:
     """Judge the run in `tonight` against the earlier ones under `runs`. Nothing is written. Raises RunFolderError."""
     found = nights_of(runs, tonight)
     summary = read_summary(tonight) or {}
-    metrics = metrics_of(summary)
-    result = trend(metrics, COUNTS, [night for _, night in found], fewest=fewest)
+    nights = [night for _, night in found]
+    metrics = metrics_of(summary, nights[:-1])
+    result = trend(metrics, COUNTS, nights, fewest=fewest)
     manifest = read_manifest(tonight)
     name = scenario_name(manifest)
     verdict, exit_code, reasons = judge(result, fewest)
@@ -81,11 +84,12 @@ def build(runs: Path, tonight: Path, *, fewest: int = FEWEST) -> JobReport:
         counts=result.counts,
         shifts=result.shifts,
         repeated=result.repeated,
+        standing=result.standing,
         nights=result.nights,
         baseline={key: [result.nights[place].id for place in places] for key, places in result.baseline.items()},
     )
     context = _context(shape, result, metrics, manifest)
-    facts = [context["say"]["counts"], context["say"]["nights"]]
+    facts = [context["say"]["counts"], context["say"]["nights"], f"Tonight: {clean(shape.run)}"]
     return JobReport(
         kind="trend",
         verdict=verdict,
@@ -109,7 +113,8 @@ def judge(found: Trend, fewest: int = FEWEST) -> tuple[Verdict, int, list[Reason
         return Verdict.UNKNOWN, int(ExitCode.UNKNOWN), [Reason("night_not_judged", text)]
     worse = [one for one in found.counts if one.worse]
     for count in worse:
-        text = f"{wording.capital(_called(count.name))}: {count.tonight:,} tonight, {count.accepted:,} accepted. Any increase fails."
+        grew = f"{count.tonight:,} tonight, {count.accepted:,} accepted"
+        text = f"{wording.capital(_called(count.name))}: {grew}. Any increase fails."
         reasons.append(Reason("correctness", text))
     regressed = [one for one in found.verdicts if one.state is NightState.REGRESSION]
     if regressed:
@@ -119,15 +124,40 @@ def judge(found: Trend, fewest: int = FEWEST) -> tuple[Verdict, int, list[Reason
             names = wording.listed([one.metric.name for one in others[:3]]) if len(others) <= 3 else ""
             listed = names or f"{', '.join(one.metric.name for one in others[:3])} and {len(others) - 3} more"
             reasons.append(Reason("regression_others", f"So did {listed}."))
+    said = {one.metric.name for one in regressed}
+    reasons += [Reason("standing", standing_words(shift)) for shift in found.standing if shift.metric not in said]
     if found.repeated:
         names = wording.listed(found.repeated)
         reasons.append(Reason("repeated", f"{wording.capital(names)} moved in two of the last three nights: as bad as a leak."))
     if reasons:
         return Verdict.FAIL, int(ExitCode.FAIL), reasons
-    judged = [one for one in found.verdicts if one.state in (NightState.UNCHANGED, NightState.IMPROVED)]
+    unseen = _unseen(found, fewest)
+    if unseen:
+        return Verdict.UNKNOWN, int(ExitCode.UNKNOWN), unseen
+    judged = [one for one in found.verdicts if one.state in _JUDGED]
     if judged:
         return Verdict.PASS, int(ExitCode.PASS), [Reason("no_regression", _fine(found, judged))]
     return Verdict.UNKNOWN, int(ExitCode.UNKNOWN), [Reason("no_baseline", _why_open(found, fewest))]
+
+
+def _unseen(found: Trend, fewest: int) -> list[Reason]:
+    """Of a measure that has a baseline and still says nothing tonight in any of its percentiles: that is no pass."""
+    groups: dict[str, list[NightVerdict]] = {}
+    for one in found.verdicts:
+        groups.setdefault(one.metric.name.rpartition(" ")[0] or one.metric.name, []).append(one)
+    reasons = []
+    for name, group in groups.items():
+        gone = [one for one in group if one.state is NightState.NO_VALUE and one.nights >= fewest]
+        noisy = [one for one in group if one.state is NightState.NOISY]
+        if any(one.state in _JUDGED for one in group):
+            continue
+        if gone:
+            text = f"Tonight has no figures of {name}; {gone[0].nights} good nights before had them."
+            reasons.append(Reason("no_value", text))
+        elif noisy:
+            text = f"NOISY. The nights before differ by {100 * (noisy[0].sd or 0):.0f} % (sd) in {noisy[0].metric.name}: "
+            reasons.append(Reason("noisy", f"{text}a change would not be seen."))
+    return sorted(reasons, key=lambda reason: reason.code != "no_value")
 
 
 def _fine(found: Trend, judged: Sequence[NightVerdict]) -> str:
@@ -143,12 +173,6 @@ def _fine(found: Trend, judged: Sequence[NightVerdict]) -> str:
 
 
 def _why_open(found: Trend, fewest: int) -> str:
-    noisy = [one for one in found.verdicts if one.state is NightState.NOISY]
-    if noisy:
-        one = noisy[0]
-        return (
-            f"NOISY. The nights before differ by {100 * (one.sd or 0):.0f} % (sd) in {one.metric.name}: a change would not be seen."
-        )
     most = max((one.nights for one in found.verdicts), default=0)
     missing = max(fewest - most, 0)
     before = wording.many(most, "good night") if most else "no good night"
@@ -163,6 +187,15 @@ def regression_words(one: NightVerdict) -> str:
     return (
         f"{one.state.value}. Tonight's {one.metric.name} of {_value(one.value, one.metric)} is {abs(100 * change):.0f} % {side} "
         f"the median of the last {one.nights} good nights."
+    )
+
+
+def standing_words(shift: Shift) -> str:
+    """`A lasting change. echo.response p95 is 8 % above its level before 2026-… , and nobody has accepted it.`"""
+    side = "above" if shift.change > 0 else "below"
+    return (
+        f"A lasting change. {shift.metric} is {abs(100 * shift.change):.0f} % {side} its level before {shift.night}, "
+        f"and nobody has accepted it (p {_p(shift.p)})."
     )
 
 
@@ -325,16 +358,16 @@ def _markdown(shape: TrendSummary, context: Mapping[str, Any]) -> str:
 
 def _junit(shape: TrendSummary) -> str:
     cases = []
+    standing = {shift.metric: standing_words(shift) for shift in shape.standing}
     for one in shape.metrics:
         words = regression_words(one) if one.state is NightState.REGRESSION else one.state.value
-        cases.append(Case("trend", one.metric.name, _TAGS.get(one.state, ""), words))
+        tag = _TAGS.get(one.state, "")
+        if one.metric.name in standing and tag != "failure":
+            tag, words = "failure", standing[one.metric.name]
+        cases.append(Case("trend", one.metric.name, tag, words))
     cases += [
         Case("correctness", count.name, "failure" if count.worse else "", f"{count.tonight} against {count.accepted}")
         for count in shape.counts
     ]
     started = next((night.started_utc for night in shape.nights if night.id == shape.run), "")
     return junit_suite(shape.scenario or "guestswarm", cases, {"run": shape.run, "verdict": shape.verdict}, 0.0, started)
-
-
-def _stamp(night: Night) -> str:
-    return night.started_utc.replace("T", ", ").replace("Z", " UTC")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -42,9 +42,10 @@ def night(
     verdict: str = "PASS",
     changes: Mapping[str, Any] | None = None,
     anomalies: Mapping[str, int] | None = None,
-    soak: Any = None,
+    series: Sequence[Mapping[str, Any]] | None = None,
+    **more: Any,
 ) -> Path:
-    """One night's folder. `changes`: of the manifest, by dotted key."""
+    """One night's folder. `changes`: of the manifest, by dotted key; `series`: of a soak; `more`: further keys of the summary."""
     name = f"2026-10-{day:02d}T23-00-00Z-nightly-{day:04x}"
     folder = runs / name
     folder.mkdir(parents=True)
@@ -68,8 +69,9 @@ def night(
         "anomalies": {key: {"low": value, "high": value} for key, value in counts.items()},
         "load": {"messages_per_s": 50.0, "seconds": 600.0},
     }
-    if soak is not None:
-        summary["soak"] = soak
+    if series is not None:
+        summary["series"] = list(series)
+    summary |= more
     (folder / "summary.json").write_text(json.dumps(summary))
     return folder
 

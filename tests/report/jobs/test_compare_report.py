@@ -60,6 +60,24 @@ def test_without_journals_only_correctness_is_compared(tmp_path: Path, capsys: p
     code, told = compare(tmp_path, capsys)
     assert (code, told["verdict"]) == (3, "UNKNOWN")
     assert told["measures"][0]["quantiles"][0]["ratio"] is None
+    assert "Of A and B no journal can be read" in told["reasons"][0]["text"]
+
+
+def test_a_run_that_is_not_whole_passes_for_nothing(
+    tmp_path: Path, pair: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = json.loads((pair[1] / "summary.json").read_text()) | {"complete": False}
+    (pair[1] / "summary.json").write_text(json.dumps(told))
+    code, told = compare(tmp_path, capsys)
+    assert (code, told["reasons"][0]["code"]) == (3, "not_whole")
+
+
+def test_a_run_against_itself_and_a_search_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    night(tmp_path, 1)
+    night(tmp_path, 2, changes={"job": {"kind": "ratelimit"}})
+    assert main(["compare", "0001", "0001", "--runs", str(tmp_path)]) == 2
+    assert main(["compare", "0001", "0002", "--runs", str(tmp_path)]) == 2
+    assert "ratelimit" in capsys.readouterr().err
 
 
 def test_a_run_without_a_summary_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

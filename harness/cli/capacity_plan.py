@@ -1,0 +1,152 @@
+"""How a scenario's `[capacity]` becomes the plan of a search, and a step of it a scenario of its own."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+from harness.cli.plan import Plan, peak_per_s, where
+from harness.config import Scenario, load_scenario
+from harness.config.local import is_local
+from harness.core.spread import seconds, show_duration
+from harness.errors import NotAuthorisedError, ScenarioError
+from harness.search.plan import CapacityPlan, StepLimits
+from harness.search.steps import StepOrder
+from harness.verdicts.slo import parse
+
+MOST = 16.0
+"""Times what `[guests]` says, where nobody says how far the search may go."""
+_FIRST = 0.25
+_INTERVALS = 100
+"""Intervals of a step at least: blocks of time and warm-up are found from them."""
+_SHORTEST = seconds(0.1)
+_START = seconds(5)
+"""What two processes need to start, and a journal to be read, about."""
+
+
+def capacity_plan(scenario: Scenario, *, simulated: bool) -> CapacityPlan:
+    """The plan of a search. Raises ScenarioError without a rule that load could break, NotAuthorisedError for too high a load."""
+    table, guests = scenario.document.capacity, scenario.guests
+    whole = guests.count is not None
+    said = float(guests.count or 0) if whole else float(guests.arrivals_per_s or 0)
+    rules = [parse(text) for text in scenario.slo]
+    if not rules:
+        raise ScenarioError(
+            "capacity is the highest load at which all rules hold, and there is no rule",
+            where="[slo] rules",
+            hint='Write one such as "reply p95 < 2 s".',
+        )
+    allowed = _approved(scenario, simulated=simulated) if whole else math.inf
+    most = table.most if table.most is not None else min(max(MOST * said, table.first or 0.0), allowed)
+    if most > allowed:
+        raise NotAuthorisedError(f"up to {most:,.0f} guests are asked for, the approval allows {allowed:,.0f}")
+    first = table.first if table.first is not None else said * _FIRST
+    least = 1.0 if whole else min(first, said) / 1000
+    if whole:
+        first, most = float(math.floor(first)), float(math.floor(most))
+    percentiles = [float(rule.share) for rule in rules if rule.kind == "percentile" and rule.upper]
+    think = guests.behaviour().think_time if guests.behaviour().pacing == "think" else guests.behaviour().period
+    return CapacityPlan(
+        first=min(max(first, least), most),
+        most=most,
+        least=least,
+        whole=whole,
+        growth=table.growth,
+        tolerance=table.tolerance,
+        repeats=table.repeats,
+        needed=table.needed,
+        precision=table.precision,
+        extra=table.extra,
+        confirm=table.confirm,
+        confirm_factor=table.confirm_factor,
+        confirms=table.confirms,
+        share=max(percentiles, default=0.95),
+        cycle_s=think.mean / 1e9,
+        planned=table.plan,
+        limits=StepLimits(
+            errors=table.errors,
+            achieved=table.achieved,
+            samples=table.samples,
+            cycles=table.cycles,
+            step_min_s=table.step_min / 1e9,
+            step_max_s=table.step_max / 1e9,
+        ),
+    )
+
+
+def _approved(scenario: Scenario, *, simulated: bool) -> float:
+    """The most guests that may be; any number on this machine."""
+    approval = scenario.authorisation
+    if simulated or approval is None or all(is_local(host) for host in scenario.hosts()):
+        return math.inf
+    return float(approval.max_guests)
+
+
+def ramp_ns(scenario: Scenario, load: float) -> int:
+    """How long guests take to come: in proportion to how many (closed model), else as long as the scenario says."""
+    table, load_table, count = scenario.document.capacity, scenario.load, scenario.guests.count
+    if count is None:
+        return load_table.ramp
+    if table.ramp_per_s is not None:
+        return round(load / table.ramp_per_s * 1e9)
+    return round(load_table.ramp * load / count)
+
+
+def drain_ns(scenario: Scenario) -> int:
+    """The longest that the end of a step takes."""
+    return scenario.load.settle + scenario.loss_wait_ns + scenario.load.drain
+
+
+def longest_ns(scenario: Scenario, order: StepOrder) -> int:
+    """The longest that a step takes, from its start to its figures."""
+    return ramp_ns(scenario, order.load) + round(order.length_s * 1e9) + drain_ns(scenario) + _START
+
+
+def step_scenario(resolved: Path, scenario: Scenario, order: StepOrder, *, simulated: bool) -> Scenario:
+    """The scenario of one step: another load and length, a seed of its own (else repeats would be copies)."""
+    length = round(order.length_s * 1e9)
+    interval = max(min(scenario.load.interval, length // _INTERVALS), _SHORTEST)
+    load = {"guests.count": round(order.load)} if scenario.guests.count is not None else {"guests.arrivals_per_s": order.load}
+    overrides = {
+        **load,
+        "scenario.name": f"{scenario.name[:64]} step {order.number}",
+        "scenario.seed": (scenario.seed + order.number) % 2**63,
+        "load.ramp": f"{ramp_ns(scenario, order.load) // 10**6}ms",
+        "load.duration": f"{length // 10**6}ms",
+        "load.interval": f"{interval // 10**6}ms",
+    }
+    found = load_scenario(resolved, overrides, simulate=simulated)
+    return replace(found, folder=scenario.folder)  # relative paths count from where the scenario was
+
+
+def dry_plan(scenario: Scenario, plan: CapacityPlan, *, simulated: bool) -> Plan:
+    """What a search would do at most."""
+    table = scenario.document.capacity
+    explore = math.ceil(math.log(max(plan.most / plan.first, 1.0), plan.growth)) + 1
+    bisect = math.ceil(math.log2(max((1 - 1 / plan.growth) / plan.tolerance, 1.0)))
+    ordinary = min(explore + bisect + 2 * (plan.repeats - 1) + plan.extra, plan.most_steps)
+    confirms = plan.confirms if plan.confirm else 0
+    step = ramp_ns(scenario, plan.most) + drain_ns(scenario) + _START
+    held = round((ordinary + confirms * plan.confirm_factor) * plan.limits.step_max_s * 1e9)
+    longest = 2 * ((ordinary + confirms) * step + held)  # each step may have to be run a second time
+    most = scenario.guests.max_guests or round(plan.most)
+    arriving = {} if plan.whole else {"arrivals_per_s": plan.most}
+    peak_scenario = replace(scenario, guests=scenario.guests.model_copy(update=arriving))
+    unit = plan.unit
+    rows = [
+        ("scenario", f"{scenario.name} ({', '.join(scenario.mix)})"),
+        ("target", where(scenario, simulated=simulated)),
+        ("rules", "; ".join(scenario.slo)),
+        ("first load", f"{plan.first:,.6g} {unit}"),
+        ("loads up to", f"{plan.most:,.6g} {unit}"),
+        ("each load", f"{show_duration(table.step_min)} to {show_duration(table.step_max)}"),
+        ("ramp, at most", show_duration(ramp_ns(scenario, plan.most))),
+        ("drain, at most", show_duration(drain_ns(scenario))),
+        ("steps, at most", f"about {ordinary + confirms}, the last {plan.confirm_factor:g} times as long"),
+        ("no step ends after", show_duration(table.within)),
+    ]
+    if plan.planned is not None:
+        rows.append(("planned load", f"{plan.planned:,.6g} {unit}"))
+    peak = peak_per_s(peak_scenario, most, max(ramp_ns(scenario, plan.most), 1))
+    return Plan("capacity", rows, min(longest, table.within), most, peak, {"capacity": {"first": plan.first, "most": plan.most}})

@@ -1,0 +1,124 @@
+"""What a rate-limit job has written down: `probes.jsonl` read back, line by line, into one record for each thing probed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from harness.search.limits.judge import judge
+from harness.search.limits.plan import ProbePlan
+from harness.search.limits.trace import Asked
+
+PROBES = "probes.jsonl"
+FRAGMENT = "recommended.toml"
+
+
+@dataclass(slots=True)
+class Probed:
+    """One endpoint or frame kind."""
+
+    what: str
+    dialect: str = ""
+    endpoint: str = ""
+    held: bool = False
+    note: str = ""
+    rows: list[Asked] = field(default_factory=list)
+    """What the identification has sent as the first identity, in order of sending."""
+    requests: int = 0
+    """Of all parts."""
+    finding: dict[str, Any] | None = None
+    scope: dict[str, Any] | None = None
+    recommendation: dict[str, Any] | None = None
+    verification: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """By part: `at` the setting, `over` it."""
+    skipped: str = ""
+    """Why it was not probed; empty: it was."""
+    unfinished: bool = False
+    """The finding is what the requests say that were written down before the job ended."""
+
+
+@dataclass(slots=True)
+class Job:
+    """All of it."""
+
+    probed: list[Probed]
+    unprobed: list[str]
+    """Dialects that do not say what of them can be limited."""
+    ended: str
+    """How the probe process ended; empty: it never said."""
+    max_per_s: float | None
+    fragment: str
+    """Text of `recommended.toml`; empty: there is none."""
+
+
+def read_job(folder: Path) -> Job:
+    """Fold the folder. Lines that a process could not finish are passed over."""
+    found: dict[str, Probed] = {}
+    unprobed: list[str] = []
+    ended, per_s = "", None
+    for line in _lines(folder / PROBES):
+        kind = line.get("kind")
+        if kind == "begin":
+            per_s = float(line["max_per_s"])
+        elif kind == "end":
+            ended = str(line.get("ended") or "")
+        elif kind == "unprobed":
+            unprobed.append(str(line.get("dialect")))
+        elif isinstance(what := line.get("what"), str):
+            _take(found.setdefault(what, Probed(what)), str(kind), line)
+    for one in found.values():
+        one.rows.sort(key=lambda row: row.sent_ns)
+        if one.finding is None and not one.skipped and not one.held and one.rows:
+            one.finding = judge(one.rows, ProbePlan(), stopped="interrupted").as_data()
+            one.unfinished = True
+    try:
+        fragment = (folder / FRAGMENT).read_text("utf-8")
+    except OSError:
+        fragment = ""
+    return Job(list(found.values()), unprobed, ended, per_s, fragment)
+
+
+def _take(one: Probed, kind: str, line: Mapping[str, Any]) -> None:
+    if kind == "request":
+        one.requests += 1
+        if line["part"] == "rate":
+            one.rows.append(
+                Asked(
+                    len(one.rows),
+                    str(line["phase"]),
+                    int(line["sent_ns"]),
+                    int(line["received_ns"]),
+                    line["accepted"],
+                    line["retry_after_s"],
+                    "date" if line.get("form") == "date" else "seconds",
+                )
+            )
+    elif kind == "probe":
+        one.dialect, one.endpoint = str(line["dialect"]), str(line["endpoint"])
+        one.held, one.note = bool(line.get("held")), str(line.get("note") or "")
+    elif kind == "skipped":
+        one.dialect, one.skipped = str(line.get("dialect") or one.dialect), str(line["why"])
+    elif kind == "finding":
+        one.finding = dict(line["finding"])
+    elif kind in ("scope", "recommendation"):
+        setattr(one, kind, dict(line[kind]))
+    elif kind == "verification":
+        one.verification[str(line["part"])] = dict(line["verification"])
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    try:
+        with path.open("rb") as file:
+            for raw in file:
+                try:
+                    value = msgspec.json.decode(raw)
+                except msgspec.DecodeError:
+                    continue
+                if isinstance(value, dict):
+                    yield value
+    except OSError:
+        return

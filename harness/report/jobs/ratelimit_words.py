@@ -1,0 +1,171 @@
+"""Sentences of a rate-limit job's page: what limit, whom it counts, what to send at the most, how that was proven. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from harness.report.jobs.ratelimit_folder import Probed
+from harness.report.wording import DASH, digits, listed, many
+
+KINDS = {
+    "token_bucket": "token bucket",
+    "fixed_window": "fixed window",
+    "sliding_log": "sliding window (log)",
+    "sliding_counter": "sliding window (counter)",
+    "concurrency": "open at once",
+    "none": "no limit found",
+    "unknown": "unknown",
+}
+SCOPES = {
+    "client": "per credential",
+    "ip": "per source address",
+    "session": "per session",
+    "connection": "per connection",
+    "deployment": "per deployment",
+    "organisation": "for all together",
+}
+_MODEL = ("token_bucket", "fixed_window", "sliding_log", "sliding_counter", "concurrency")
+
+
+def number(value: float | None) -> str:
+    """Three significant digits, whole numbers without any."""
+    if value is None:
+        return DASH
+    return f"{value:,.0f}" if float(value).is_integer() else digits(float(value))
+
+
+def interval(span: Mapping[str, float] | None) -> str:
+    """Both ends, in four significant digits: they often lie close together."""
+    return DASH if not span else f"{span['low']:,.4g} – {span['high']:,.4g}"
+
+
+def scope_words(one: Probed) -> str:
+    """Whom the limit counts, as part of a sentence."""
+    scope = scope_of(one)
+    return SCOPES.get(scope, "scope unknown")
+
+
+def scope_of(one: Probed) -> str:
+    """The scope as it is named in files; `unknown` where it was not varied."""
+    return str((one.scope or {}).get("scope") or "unknown")
+
+
+def has_model(one: Probed) -> bool:
+    """Whether there is a limit whose kind is known."""
+    return one.finding is not None and one.finding["kind"] in _MODEL and not one.finding.get("shared")
+
+
+def answer_words(one: Probed) -> str:
+    """The limit in a sentence."""
+    if one.skipped:
+        return f"Not probed: {one.skipped}."
+    found = one.finding
+    if found is None:
+        return "Nothing is known: the job ended before this was probed."
+    if found.get("shared"):
+        rate = number(found.get("available_per_s"))
+        return f"{rate} a second were available to us; somebody else uses the same count, so that this is not the limit."
+    kind = str(found["kind"])
+    if kind == "none":
+        return _none_words(one, found)
+    if kind == "unknown":
+        return _unknown_words(found)
+    rate, burst, limit, window = (number(found.get(key)) for key in ("rate_per_s", "burst", "limit", "window_s"))
+    words = {
+        "token_bucket": f"Token bucket: {burst} at once, then {rate} a second",
+        "fixed_window": f"Fixed window: {limit} in each {window} s",
+        "sliding_log": f"Sliding window: {limit} in any {window} s",
+        "sliding_counter": f"Sliding counter: about {limit} in any {window} s",
+        "concurrency": f"At most {limit} open at once",
+    }
+    return f"{words[kind]}, {scope_words(one)}."
+
+
+def _none_words(one: Probed, found: Mapping[str, Any]) -> str:
+    if one.held:
+        return f"No limit: {many(int(found.get('requests') or 0), 'was', 'were')} held open at once."
+    most = found.get("highest_per_s")
+    tried = f" at up to {number(most)} a second" if most else ""
+    return f"No limit met: {many(int(found['requests']), 'request')}{tried}, none refused."
+
+
+def _unknown_words(found: Mapping[str, Any]) -> str:
+    safe = found.get("safe_per_s")
+    seen = f" About {number(safe)} a second were let in while it refused." if safe else ""
+    why = f": {found['stopped']}" if found.get("stopped") else ""
+    return f"There is a limit, of unknown kind{why}.{seen}"
+
+
+def advice_words(one: Probed) -> str:
+    """What to send at the most; empty: nothing is recommended."""
+    advice = one.recommendation
+    if not advice:
+        return ""
+    if advice.get("hold") is not None:
+        return f"Hold at most {number(advice['hold'])} open."
+    if advice.get("rate_per_s") is None:
+        return ""
+    burst = advice.get("burst") or 1
+    return f"Send at most {number(advice.get('rate_per_s'))} a second" + (f" in bursts of {number(burst)}." if burst > 1 else ".")
+
+
+def proof_words(one: Probed) -> str:
+    """How that was proven; empty: it was not tried."""
+    at, over = one.verification.get("at"), one.verification.get("over")
+    parts = [str(part["sentence"]) for part in (at, over) if part and part.get("sentence")]
+    return " ".join(parts)
+
+
+def retry_words(found: Mapping[str, Any]) -> str:
+    """Whether `Retry-After` is sent, and true."""
+    told = found.get("retry_after")
+    if not told:
+        return "not seen: nothing was refused"
+    if not told["sent"]:
+        return "not sent" if told["form"] == "none" else "not sent with every refusal"
+    span = ""
+    if told.get("low_s") is not None:
+        low, high = number(told["low_s"]), number(told["high_s"])
+        span = f", {low} s" if low == high else f", {low} – {high} s"
+    tested = f" ({told['tested']} tested, {told['broken']} broken)" if told["tested"] else ""
+    return f"sent as {told['form']}{span}; {told['verdict']}{tested}"
+
+
+def ignored_words(found: Mapping[str, Any]) -> str:
+    """What happens to those who ignore it."""
+    counts = found.get("counts_refused")
+    if counts is None:
+        return "could not be told"
+    return "refused requests count as well: who goes on asking waits longer" if counts else "refused requests do not count"
+
+
+def varied_words(one: Probed) -> str:
+    """What was changed to find the scope, and what came of it."""
+    tried = (one.scope or {}).get("tried") or []
+    if not tried:
+        return str((one.scope or {}).get("why") or "not varied")
+    return "; ".join(f"another {item['dimension']}: {item['result']}" for item in tried)
+
+
+def headline(probed: Sequence[Probed], ended: str) -> str:
+    """The first sentence of the page, for a job without a graver reason."""
+    limits = [one for one in probed if has_model(one)]
+    free = [one for one in probed if one.finding is not None and one.finding["kind"] == "none"]
+    text = f"{many(len(limits), 'limit')} found on {many(len(probed), 'endpoint or frame kind', 'endpoints and frame kinds')}"
+    if limits:
+        text += ": " + listed([f"`{one.endpoint}` {_short(one)}" for one in limits[:3]])
+        if len(limits) > 3:
+            text += f" and {len(limits) - 3} more"
+    if free:
+        text += f"; {many(len(free), 'has', 'have')} none below the ceiling"
+    return text + "." if ended in ("finished", "") else f"{text}, when the job ended ({ended})."
+
+
+def _short(one: Probed) -> str:
+    found = one.finding or {}
+    if found["kind"] == "token_bucket":
+        return f"{number(found['rate_per_s'])}/s, {number(found['burst'])} at once"
+    if found["kind"] == "concurrency":
+        return f"{number(found['limit'])} open at once"
+    return f"{number(found['limit'])} in {number(found['window_s'])} s"

@@ -1,0 +1,104 @@
+"""Token bucket (r, b) held against a trace: for every r, the b that agree with all answers, in closed form (metrics.md E1, E2)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from harness.search.limits.finding import Candidate, Interval
+from harness.search.limits.trace import Evidence, Floats
+
+GRID = 60
+BISECTIONS = 34
+FRACTION = 0.2
+"""Step of sizes that are no whole numbers."""
+BLURRED = 12
+"""So many may have been accepted after the first refusal that was seen, because they came out of order."""
+
+
+class _Bounds:
+    """Per rate: which b each answer allows.
+
+    Tokens before request i are the minimum over all starts x of b + r·(t_i - x) - spent(x, t_i). An acceptance says that
+    this is >= 1 for every x, a refusal that it is < 1 for some x. Counts and times are taken at the end of their brackets that is kinder to the model.
+    """
+
+    def __init__(self, seen: Evidence, counts_refused: bool) -> None:
+        self._low, self._up = seen.spent(counts_refused)
+        self._before, self._at_most = seen.orders(counts_refused)
+        self._yes_low, self._yes_up = seen.low[seen.ok], seen.up[seen.ok]
+        self._no_low, self._no_up = seen.low[~seen.ok], seen.up[~seen.ok]
+        self._yes_reach = np.searchsorted(self._low, self._yes_low, side="right") - 1
+        self._no_reach = np.searchsorted(self._up, self._no_low, side="right") - 1
+
+    def needs(self, rate: Floats) -> Floats:
+        """(rates, acceptances): the least b."""
+        if not len(self._yes_up):
+            return np.zeros((len(rate), 0))
+        starts = np.maximum.accumulate(rate[:, None] * self._low - np.arange(len(self._low)), axis=1)
+        return np.asarray(self._before + 1 - rate[:, None] * self._yes_up + starts[:, np.maximum(self._yes_reach, 0)])
+
+    def allows(self, rate: Floats) -> Floats:
+        """(rates, refusals): the b must be below."""
+        blurred: Floats = 1.0 + self._at_most - (self._no_reach + 1)  # those that cannot be told apart from it in time
+        if not len(self._no_up) or not len(self._up):
+            return np.broadcast_to(blurred, (len(rate), len(self._no_up)))
+        starts = np.maximum.accumulate(rate[:, None] * self._up - np.arange(len(self._up)), axis=1)
+        known = 1 + self._at_most - rate[:, None] * self._no_low + starts[:, np.maximum(self._no_reach, 0)]
+        return np.asarray(np.maximum(np.where(self._no_reach >= 0, known, 1.0), blurred))
+
+
+def _rates(bounds: _Bounds, sizes: Floats, rates: tuple[float, float]) -> tuple[Floats, Floats]:
+    """Per size, the rates between which it agrees with all answers (low > high: none).
+
+    Both bounds on b fall as r grows: acceptances ask for at least some r, refusals for less than some r, and bisection finds both.
+    """
+    ends = []
+    for asks in (True, False):
+        below, above = np.full(len(sizes), rates[0]), np.full(len(sizes), rates[1])
+        for _ in range(BISECTIONS):
+            middle = np.sqrt(below * above)
+            bound = bounds.needs(middle).max(axis=1, initial=-np.inf) if asks else bounds.allows(middle).min(axis=1, initial=np.inf)
+            passed = bound <= sizes + 1e-9
+            above, below = np.where(passed, middle, above), np.where(passed, below, middle)
+        ends.append(above)
+    return ends[0], ends[1]
+
+
+def fit_bucket(seen: Evidence, *, counts_refused: bool = False, rates: tuple[float, float] = (1e-3, 100.0)) -> Candidate:
+    """The best bucket, with all rates and sizes that agree with every answer (or, if none does, the one that errs least)."""
+    bounds = _Bounds(seen, counts_refused)
+    refused = np.flatnonzero(~seen.ok)
+    most = int(seen.ok[: refused[0]].sum()) + BLURRED if len(refused) else int(seen.ok.sum())
+    sizes = np.arange(1.0, most + 1)
+    for _ in range(2):  # sizes are whole numbers as a rule; a fraction only near the whole one that comes nearest
+        low, high = _rates(bounds, sizes, rates)
+        good = np.flatnonzero((low < high) & (low < rates[1]))
+        if len(good):
+            rate = Interval(float(low[good].min()), float(high[good].max()))
+            return Candidate(
+                "token_bucket", counts_refused, 0, len(seen.ok), rate, Interval(float(sizes[good[0]]), float(sizes[good[-1]]))
+            )
+        nearest = int(np.argmin(np.log(low) - np.log(high)))
+        around = sizes[nearest], low[nearest], high[nearest]
+        sizes = np.arange(max(1.0, around[0] - 2), around[0] + 2, FRACTION)
+    low, high, nearest = np.array([around[1]]), np.array([around[2]]), 0
+    grid = np.geomspace(
+        max(rates[0], min(low[nearest], high[nearest]) * 0.9), min(rates[1], max(low[nearest], high[nearest]) * 1.1), GRID
+    )
+    return _erring(seen, bounds, grid, counts_refused)
+
+
+def _erring(seen: Evidence, bounds: _Bounds, grid: Floats, counts_refused: bool) -> Candidate:
+    needs, allows = np.sort(bounds.needs(grid), axis=1), np.sort(bounds.allows(grid), axis=1)
+    fewest, best = len(seen.ok) + 1, (1.0, 1.0)
+    for place, rate in enumerate(grid):
+        sizes = np.unique(np.ceil(np.concatenate([needs[place], allows[place]])))
+        sizes = sizes[sizes >= 1]
+        if not len(sizes):
+            continue
+        wrong = len(needs[place]) - np.searchsorted(needs[place], sizes + 1e-9, side="right")
+        wrong += np.searchsorted(allows[place], sizes, side="right")
+        at = int(np.argmin(wrong))
+        if wrong[at] < fewest:
+            fewest, best = int(wrong[at]), (float(rate), float(sizes[at]))
+    return Candidate("token_bucket", counts_refused, fewest, len(seen.ok), Interval(best[0], best[0]), Interval(best[1], best[1]))

@@ -1,0 +1,114 @@
+"""From a trace to an answer: models compared, the figures of the one that is left, and what else was noticed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from harness.search.limits.finding import Candidate, Finding, Interval
+from harness.search.limits.models import fit_all, rough_rate
+from harness.search.limits.plan import ProbePlan
+from harness.search.limits.retry_after import judge_retry_after
+from harness.search.limits.snap import snap_count, snap_window, wholes
+from harness.search.limits.trace import Asked, evidence
+
+ORDER = ("token_bucket", "fixed_window", "sliding_log", "sliding_counter")
+
+
+def judge(rows: Sequence[Asked], plan: ProbePlan, *, stopped: str = "") -> Finding:
+    """The finding of one endpoint and identity; pure, so that a report can make it again from the rows stored."""
+    seen = evidence(rows)
+    refused = int((~seen.ok).sum())
+    shared: dict[str, Any] = {
+        "requests": len(rows),
+        "refused": refused,
+        "lost": sum(1 for row in rows if row.accepted is None),
+        "took_s": (max((row.received_ns or row.sent_ns) for row in rows) - rows[0].sent_ns) / 1e9 if rows else 0.0,
+        "retry_after": judge_retry_after(rows),
+        "stopped": stopped,
+    }
+    if not refused:
+        enough = len(rows) >= plan.burst_cap
+        told = "no refusal below the ceiling" if enough else "no refusal, and too few requests to say that there is no limit"
+        return Finding("none" if enough else "unknown", enough, (told,), highest_per_s=_highest(rows), **shared)
+    models = fit_all(seen, highest_per_s=plan.max_per_s)
+    fitting = sorted(models.fitting(), key=lambda one: ORDER.index(one.kind))
+    safe = rough_rate(seen)
+    if not fitting:
+        return _unexplained(models.by_kind.values(), safe, shared)
+    best = fitting[0]
+    others = tuple(_told(one, best, len(fitting) > 1) for one in models.by_kind.values() if one is not best)
+    finding = _figures(best, others, safe, shared)
+    reasons = [f"{one.kind.replace('_', ' ')} agrees with every answer as well" for one in fitting[1:]]
+    if not stopped.startswith("answered"):
+        reasons.append(f"ended early: {stopped}")
+        return replace(finding, confirmed=False, reasons=tuple(reasons))
+    return replace(finding, reasons=tuple(reasons))
+
+
+def _told(one: Candidate, best: Candidate, several: bool) -> Candidate:
+    if one.why_rejected:
+        return one
+    if one.wrong:
+        return one.rejected(f"contradicts {one.wrong} of {one.asked} answers")
+    return one.rejected(f"agrees as well; {best.kind.replace('_', ' ')} needs less" if several else "")
+
+
+def _highest(rows: Sequence[Asked]) -> float | None:
+    """Requests/s over the longest burst."""
+    times = sorted(row.sent_ns for row in rows if row.phase == "burst")
+    return (len(times) - 1) / ((times[-1] - times[0]) / 1e9) if len(times) > 1 and times[-1] > times[0] else None
+
+
+def _unexplained(tried: Iterable[Candidate], safe: float, shared: dict[str, Any]) -> Finding:
+    """No model of one limit and one user explains the answers: somebody else spends too, or there is more than one limit.
+
+    Both make refusals come too early, and a trace does not tell them apart for sure: so neither is called the limit.
+    """
+    told = tuple(_told(one, one, False) for one in tried)
+    nearest = min(told, key=lambda one: one.wrong)
+    reasons = (
+        "no single limit used by us alone explains the answers: somebody else spends the same count, or several limits are at work",
+        f"nearest: {nearest.kind.replace('_', ' ')}, {nearest.wrong} of {nearest.asked} answers wrong",
+        f"{safe:.4g}/s were available to us; that is not the limit",
+    )
+    available = Interval(0.0, safe)
+    return Finding(
+        "unknown",
+        False,
+        reasons,
+        shared=True,
+        several=True,
+        available_per_s=safe,
+        available_interval=available,
+        safe_per_s=safe,
+        alternatives=told,
+        **shared,
+    )
+
+
+def _figures(best: Candidate, others: tuple[Candidate, ...], safe: float, shared: dict[str, Any]) -> Finding:
+    counts = None if best.kind == "fixed_window" else best.counts_refused
+    common: dict[str, Any] = {"safe_per_s": safe, "alternatives": others, "counts_refused": counts, **shared}
+    if best.window_s is not None and best.limit is not None:
+        limit, window = snap_count(best.limit), snap_window(best.window_s)
+        rate = (
+            Interval(best.limit.low / best.window_s.high, best.limit.high / best.window_s.low)
+            if best.window_s.low > 0
+            else best.rate_per_s
+        )
+        return Finding(
+            best.kind,
+            True,
+            rate_per_s=limit / window,
+            rate_interval=rate,
+            limit=limit,
+            limit_interval=best.limit,
+            window_s=window,
+            window_interval=best.window_s,
+            **common,
+        )
+    rate, burst = best.rate_per_s or Interval(0.0, 0.0), best.burst or Interval(1.0, 1.0)
+    size = snap_count(burst) if wholes(burst) else burst.middle
+    return Finding(best.kind, True, rate_per_s=rate.middle, rate_interval=rate, burst=size, burst_interval=burst, **common)

@@ -1,0 +1,260 @@
+"""The probe's procedure: idle, burst, recovery, burst; then the window or the trickle family (metrics.md E3).
+
+What to do next is decided by holding all models against what was seen so far: an experiment is made only while its answer is open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+
+from harness.search.limits.finding import Candidate, Interval, Kind
+from harness.search.limits.models import EVERY, Models, first_run, fit_all, is_fractional
+from harness.search.limits.orders import Burst, Ledger, Ping, Rest
+from harness.search.limits.plan import SECOND, ProbePlan
+from harness.search.limits.snap import known_well
+from harness.search.limits.trace import Asked, Evidence, evidence, round_trip_s
+
+Script = Generator[Burst | Ping | Rest, list[Asked], str]
+Step = Generator[Burst | Ping | Rest, list[Asked], bool]
+
+SETTLE_S = 0.15
+"""Between the first acceptance and the burst after it: a sliding log gives back in the rhythm of spending, which jitter blurs."""
+LATE = 0.7
+"""Share of a window that passes before it is spent: a second user is seen by what is missing then."""
+ROUND = 12
+"""Acceptances per round of the trickle family."""
+FEW = 8
+"""A burst no larger than this is not spending."""
+FINE_S = 0.1
+FINE_PARTS = 12
+"""Pings where a recovery is expected: at this distance, or so many in the time in question."""
+CROSSINGS = 14
+"""Pings after a round, at the most, to see when the next one comes back."""
+
+
+def procedure(plan: ProbePlan, ledger: Ledger) -> Script:
+    """Orders; the value returned says why it ended."""
+    return (yield from _Procedure(plan, ledger).run())
+
+
+class _Procedure:
+    def __init__(self, plan: ProbePlan, ledger: Ledger) -> None:
+        self._plan, self._ledger = plan, ledger
+        self._burst_began = ledger.now_ns
+        self._dead: set[Kind] = set()
+        self._back: tuple[int, int] | None = None
+        """Last refusal and first acceptance of the last recovery, ns."""
+
+    # -- the course of it
+
+    def run(self) -> Script:
+        plan = self._plan
+        yield Rest("idle", self._ledger.now_ns + round(plan.idle_s * SECOND))
+        self._burst_began = self._ledger.now_ns
+        rows = yield Burst("burst", plan.spacing_ns, plan.burst_cap)
+        if all(row.accepted is not False for row in rows):
+            return "no limit found below the ceiling"
+        if not (yield from self._recover("recovery")):
+            return self._nothing_back()
+        yield from self._spend("second burst", plan.burst_cap)
+        if self._is_trickle():
+            return (yield from self._trickle())
+        return (yield from self._windows())
+
+    def _is_trickle(self) -> bool:
+        """Fewer than half came back at once (a little less than half: a burst over a boundary reaches twice the limit)."""
+        rows = self._ledger.rows
+        first = sum(1 for row in rows if row.phase == "burst" and row.accepted)
+        second = sum(1 for row in rows if row.phase == "second burst" and row.accepted)
+        return second < 0.45 * first
+
+    # -- window family
+
+    def _windows(self) -> Script:
+        """Spend late in the window, and look finely when it comes back, until kind, limit and window are known."""
+        if not (yield from self._recover("second recovery", self._expected(self._models()))):
+            return self._nothing_back()
+        for _ in range(self._plan.most_cycles):
+            models = self._models()
+            fitting = models.fitting()
+            if fitting and {one.kind for one in fitting} <= {"token_bucket", "sliding_counter"}:
+                return (yield from self._trickle())
+            if not fitting:
+                return "no model explains the answers"
+            if self._windows_known(models):
+                return "answered"
+            window = max(one.window_s.middle for one in fitting if one.window_s is not None)
+            # A log gives back in the rhythm of spending, a fixed window all at once: while both fit, ask until refused.
+            undecided = {"fixed_window", "sliding_log"} <= {one.kind for one in fitting}
+            yield from self._spend("split", self._plan.burst_cap if undecided else 4)
+            back = self._back[1] if self._back else self._ledger.now_ns
+            yield Rest("late", max(self._ledger.now_ns, back + round(LATE * window * SECOND)))
+            yield from self._spend("late burst", self._plan.burst_cap)
+            if not (yield from self._recover("fine recovery", self._expected(self._models()))):
+                return self._nothing_back()
+        return "answered as far as the cycles went"
+
+    def _windows_known(self, models: Models) -> bool:
+        fitting = models.fitting()
+        window, limit = fitting[0].window_s, fitting[0].limit
+        if len(fitting) != 1 or window is None or limit is None:
+            return False
+        looked = sum(1 for row in self._ledger.rows if row.accepted and row.phase == "late burst")
+        watched = looked * LATE * self._plan.rival_share
+        return known_well(window, self._plan.window_tolerance) and limit.width < 1 and watched >= self._plan.rival_events
+
+    # -- trickle family
+
+    def _trickle(self) -> Script:
+        """Wait, spend what came back, see when the next one comes; until the rate is known."""
+        looked = False
+        for _ in range(self._plan.most_rounds):
+            seen = evidence(self._ledger.rows)
+            bucket = self._plain(seen, "token_bucket")
+            if bucket is None or bucket.rate_per_s is None or is_fractional(bucket):
+                counter = self._plain(seen, "sliding_counter")
+                if counter is None:
+                    charged = self._models().get("token_bucket")
+                    if charged is None:
+                        return (yield from self._elsewhere())
+                    if self._accepted_since_refusal() * self._plan.rival_share >= self._plan.rival_events:
+                        return "answered"
+                    yield from self._round(_middle(charged.rate_per_s), first_run(seen), ROUND)
+                    continue
+                if self._counter_known(counter):
+                    return "answered"
+                yield from self._round(_middle(counter.rate_per_s), first_run(seen), max(ROUND, first_run(seen) // 8))
+                continue
+            if bucket.rate_per_s.width <= self._plan.tolerance * bucket.rate_per_s.middle:
+                if not looked and first_run(seen) <= self._plan.second_look:
+                    looked = True
+                    counter = self._plain(seen, "sliding_counter")
+                    if counter is not None:
+                        if not (yield from self._second_look(counter)):
+                            return self._nothing_back()
+                        continue
+                if self._accepted_since_refusal() * self._plan.rival_share >= self._plan.rival_events and self._watched():
+                    return "answered"
+            yield from self._round(_middle(bucket.rate_per_s), first_run(seen), ROUND)
+        return "answered as far as the rounds went"
+
+    def _elsewhere(self) -> Script:
+        """No bucket and no counter: a window after all, or nothing known."""
+        if not self._models().fitting():
+            return "no model explains the answers"
+        return (yield from self._windows())
+
+    def _plain(self, seen: Evidence, kind: Kind) -> Candidate | None:
+        """The candidate of one kind that takes refused requests for free, if it contradicts nothing."""
+        if kind in self._dead:
+            return None
+        models = fit_all(seen, (kind,), highest_per_s=self._plan.max_per_s, counting=False)
+        if any(one.wrong for one in models.by_kind.values()):
+            self._dead.add(kind)
+        return models.get(kind)
+
+    def _nothing_back(self) -> str:
+        return f"nothing came back within {self._plan.longest_window_s:g} s"
+
+    def _accepted_since_refusal(self) -> int:
+        rows = self._ledger.rows
+        first = next((at for at, row in enumerate(rows) if row.accepted is False), len(rows))
+        return sum(1 for row in rows[first:] if row.accepted and row.phase != "second look")  # a bucket that was full tells nothing
+
+    def _watched(self) -> bool:
+        first = next((row.sent_ns for row in self._ledger.rows if row.accepted is False), self._ledger.now_ns)
+        return self._ledger.now_ns - first >= self._plan.watch_s * SECOND
+
+    def _counter_known(self, counter: Candidate) -> bool:
+        if counter.window_s is None or counter.limit is None:
+            return False
+        since = self._accepted_since_refusal()
+        known = known_well(counter.window_s, self._plan.window_tolerance) and counter.limit.width < 1
+        return since >= 4 * counter.limit.middle + 60 or (since >= 1.2 * counter.limit.middle and known)
+
+    def _round(self, rate: float, size: int, count: int) -> Step:
+        rate = max(rate, 1e-3)
+        wait = min(count, max(1.5, 0.5 * size)) / rate
+        yield Rest("round", self._ledger.now_ns + round(min(wait, self._plan.longest_window_s) * SECOND))
+        spacing = max(self._plan.spacing_ns, round(min(0.25 / rate, round_trip_s(self._ledger.rows)) * SECOND))
+        self._burst_began = self._ledger.now_ns
+        yield Burst("round", spacing, self._plan.burst_cap)
+        distance = round(max(0.2 / rate, self._plan.floor_ns / SECOND) * SECOND)
+        for _ in range(CROSSINGS):
+            rows = yield Ping("crossing", self._ledger.now_ns + distance)
+            if rows and rows[0].accepted:
+                return True
+        return False
+
+    def _second_look(self, counter: Candidate) -> Step:
+        """Drain it again in the middle of what would be a window: a sliding counter then stands still until its boundary."""
+        if counter.window_s is None:
+            return True
+        yield Rest("second look", self._ledger.now_ns + round(1.35 * counter.window_s.middle * SECOND))
+        yield from self._spend("second look", self._plan.burst_cap)
+        return (yield from self._recover("second look"))
+
+    # -- what both need
+
+    def _models(self) -> Models:
+        """Kinds once contradicted stay so: answers are only added. Refused requests count only where nothing else explains them."""
+        seen = evidence(self._ledger.rows)
+        alive = tuple(kind for kind in EVERY if kind not in self._dead)
+        plain = fit_all(seen, alive, highest_per_s=self._plan.max_per_s, counting=False)
+        self._dead |= {kind for kind, one in plain.by_kind.items() if one.wrong}
+        if plain.fitting():
+            return plain
+        return fit_all(seen, ("token_bucket", "sliding_log"), highest_per_s=self._plan.max_per_s)
+
+    def _spend(self, phase: str, most: int) -> Step:
+        yield Rest(phase, self._ledger.now_ns + round(SETTLE_S * SECOND))
+        if most > FEW:
+            self._burst_began = self._ledger.now_ns
+        rows = yield Burst(phase, self._plan.spacing_ns, most)
+        return any(row.accepted is False for row in rows)
+
+    def _recover(self, phase: str, expected: Sequence[tuple[int, int]] = ()) -> Step:
+        """Ping at growing distance until accepted; finely where a model expects it."""
+        plan, began = self._plan, self._burst_began
+        refused_ns = max((row.middle_ns for row in self._ledger.rows if row.accepted is False), default=began)
+        while True:
+            now = self._ledger.now_ns
+            if now - began > (plan.longest_window_s * 1.1 + 5) * SECOND:
+                return False
+            rows = yield Ping(phase, self._next_ping(now, expected))
+            if rows and rows[0].accepted:
+                self._back = refused_ns, rows[0].middle_ns
+                return True
+            refused_ns = rows[0].middle_ns if rows else refused_ns
+
+    def _next_ping(self, now: int, expected: Sequence[tuple[int, int]]) -> int:
+        plan = self._plan
+        usual = now + round(max(plan.ping_s, plan.ping_share * (now - self._burst_began) / SECOND) * SECOND)
+        for low, high in expected:
+            if low <= now <= high:
+                return now + min(usual - now, max(round(FINE_S * SECOND), (high - low) // FINE_PARTS))
+            if now < low < usual:
+                return low
+        return usual
+
+    def _expected(self, models: Models) -> list[tuple[int, int]]:
+        """When the next recovery would come, by each model that fits; ns."""
+        found = []
+        accepted = [row.middle_ns for row in self._ledger.rows if row.accepted]
+        now = self._ledger.now_ns
+        for one in models.fitting():
+            if one.window_s is None or one.limit is None:
+                continue
+            low, high = round(one.window_s.low * SECOND), round(one.window_s.high * SECOND)
+            if one.kind == "sliding_log":
+                oldest = accepted[-min(len(accepted), round(one.limit.middle))]
+                found.append((oldest + low, oldest + high))
+            elif one.kind == "fixed_window" and self._back is not None:
+                whole = max(1, -((self._back[1] - now) // max(1, low)))
+                found.append((self._back[0] + whole * low, self._back[1] + whole * high))
+        margin = round(2 * round_trip_s(self._ledger.rows) * SECOND)
+        return sorted((low - margin, high + margin) for low, high in found)
+
+
+def _middle(rate: Interval | None) -> float:
+    return rate.middle if rate is not None else 1.0

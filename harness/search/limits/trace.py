@@ -1,0 +1,97 @@
+"""What a probe saw: one row per request, and the same as intervals of time in which the limiter must have decided."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Form = Literal["seconds", "date"]
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+SLACK_SHARE = 0.15
+"""Of the least round trip: by so much the quickest request may have been quicker one way than back."""
+SLACK_FLOOR_S = 0.001
+
+
+@dataclass(slots=True)
+class Asked:
+    """One request. `accepted` is None while it is open, and for ever if no answer could be read as yes or no."""
+
+    n: int
+    phase: str
+    sent_ns: int
+    received_ns: int | None = None
+    accepted: bool | None = None
+    retry_after_s: float | None = None
+    form: Form = "seconds"
+
+    @property
+    def middle_ns(self) -> int:
+        """Half way between sending and answer."""
+        return (self.sent_ns + (self.received_ns or self.sent_ns)) // 2
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Answers in order of their middles, s since the first was sent. `low` and `up` bracket the moment of decision.
+
+    The middle of send and receive is off by half of what this round trip took longer than the quickest, at the most.
+    """
+
+    low: Floats
+    up: Floats
+    ok: Flags
+    origin_ns: int
+    rows: tuple[Asked, ...]
+
+    @property
+    def mid(self) -> Floats:
+        """Most likely moments."""
+        return (self.low + self.up) / 2
+
+    def spent(self, counts_refused: bool) -> tuple[Floats, Floats]:
+        """Bounds of what counts against the limit, each sorted by itself."""
+        keep = np.ones_like(self.ok) if counts_refused else self.ok
+        return np.sort(self.low[keep]), np.sort(self.up[keep])
+
+    def orders(self, counts_refused: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Per accepted answer, how many were spent before it at the least; per refused one, at the most.
+
+        Of accepted requests whose order is unsure, whichever was last had all the others before it: so those with an earlier upper
+        bound may be counted as before. Refused ones count only when they were surely before.
+        """
+        accepted_up = np.sort(self.up[self.ok])
+        low, _ = self.spent(counts_refused)
+        before = np.searchsorted(accepted_up, self.up[self.ok], side="left")
+        if counts_refused:
+            before = before + np.searchsorted(np.sort(self.up[~self.ok]), self.low[self.ok], side="left")
+        at_most = np.searchsorted(low, self.up[~self.ok], side="right")
+        if counts_refused:
+            at_most = at_most - 1  # itself
+        return before.astype(np.int64), at_most.astype(np.int64)
+
+
+def evidence(rows: Iterable[Asked]) -> Evidence:
+    """Of the answered rows."""
+    answered = sorted(
+        (row for row in rows if row.accepted is not None and row.received_ns is not None), key=lambda row: row.middle_ns
+    )
+    origin = min((row.sent_ns for row in answered), default=0)
+    sent = np.array([row.sent_ns - origin for row in answered], dtype=np.float64) / 1e9
+    got = np.array([(row.received_ns or 0) - origin for row in answered], dtype=np.float64) / 1e9
+    trip = got - sent
+    least = float(trip.min()) if len(trip) else 0.0
+    half = (trip - least) / 2 + max(SLACK_FLOOR_S, SLACK_SHARE * least)
+    mid = (sent + got) / 2
+    return Evidence(mid - half, mid + half, np.array([bool(row.accepted) for row in answered], dtype=bool), origin, tuple(answered))
+
+
+def round_trip_s(rows: Iterable[Asked]) -> float:
+    """Median round trip, s; 0 before the first answer."""
+    trips = [row.received_ns - row.sent_ns for row in rows if row.received_ns is not None and row.accepted is not None]
+    return float(np.median(trips)) / 1e9 if trips else 0.0
