@@ -28,25 +28,38 @@ _START = seconds(5)
 def capacity_plan(scenario: Scenario, *, simulated: bool) -> CapacityPlan:
     """The plan of a search. Raises ScenarioError without a rule that load could break, NotAuthorisedError for too high a load."""
     table, guests = scenario.document.capacity, scenario.guests
+    from harness.report.jobs.capacity_step import is_floor  # numpy takes a while to load
+
     whole = guests.count is not None
     said = float(guests.count or 0) if whole else float(guests.arrivals_per_s or 0)
     rules = [parse(text) for text in scenario.slo]
-    if not rules:
+    if all(is_floor(rule) for rule in rules):
+        none = "no rule that load could break: each asks for at least something" if rules else "no rule"
         raise ScenarioError(
-            "capacity is the highest load at which all rules hold, and there is no rule",
+            f"capacity is the highest load at which all rules hold, and there is {none}",
             where="[slo] rules",
             hint='Write one such as "reply p95 < 2 s".',
         )
-    allowed = _approved(scenario, simulated=simulated) if whole else math.inf
+    allowed = _approved(scenario, simulated=simulated) if whole else _places(scenario)
     most = table.most if table.most is not None else min(max(MOST * said, table.first or 0.0), allowed)
-    if most > allowed:
-        raise NotAuthorisedError(f"up to {most:,.0f} guests are asked for, the approval allows {allowed:,.0f}")
+    asked = max(most, table.first or 0.0)
+    if asked > allowed and whole:
+        raise NotAuthorisedError(f"up to {asked:,.0f} guests are asked for, the approval allows {allowed:,.0f}")
+    if asked > allowed:
+        stay = show_duration(round(guests.behaviour().session_length.mean))
+        raise ScenarioError(
+            f"up to {asked:,.6g} arrivals/s are asked for, but {guests.max_guests:,} guests who stay for {stay} each leave no place"
+            f" for more than {allowed:,.3g} arrivals/s",
+            where="[guests] max_guests",
+            hint="Raise max_guests, shorten session_length, or search no further ([capacity] most, --most).",
+        )
     first = table.first if table.first is not None else said * _FIRST
     least = 1.0 if whole else min(first, said) / 1000
     if whole:
         first, most = float(math.floor(first)), float(math.floor(most))
     percentiles = [float(rule.share) for rule in rules if rule.kind == "percentile" and rule.upper]
-    think = guests.behaviour().think_time if guests.behaviour().pacing == "think" else guests.behaviour().period
+    behaviour = guests.behaviour()
+    think = behaviour.think_time if behaviour.pacing == "think" else behaviour.period
     return CapacityPlan(
         first=min(max(first, least), most),
         most=most,
@@ -63,7 +76,8 @@ def capacity_plan(scenario: Scenario, *, simulated: bool) -> CapacityPlan:
         confirms=table.confirms,
         share=max(percentiles, default=0.95),
         cycle_s=think.mean / 1e9,
-        planned=table.plan,
+        per_arrival=max(behaviour.session_length.mean / max(think.mean, 1.0), 1.0),
+        planned=float(math.ceil(table.plan)) if whole and table.plan is not None else table.plan,
         limits=StepLimits(
             errors=table.errors,
             achieved=table.achieved,
@@ -83,11 +97,21 @@ def _approved(scenario: Scenario, *, simulated: bool) -> float:
     return float(approval.max_guests)
 
 
+def _places(scenario: Scenario) -> float:
+    """Arrivals per second that find a place among `max_guests`, with room for chance: three standard deviations of their number.
+
+    Beyond that guests would be turned away by ourselves, which says nothing about the target.
+    """
+    most, stay_s = scenario.guests.planned, scenario.guests.behaviour().session_length.mean / 1e9
+    present = ((math.sqrt(9 + 4 * most) - 3) / 2) ** 2  # present + 3·√present = most
+    return present / stay_s if stay_s > 0 else math.inf
+
+
 def ramp_ns(scenario: Scenario, load: float) -> int:
-    """How long guests take to come: in proportion to how many (closed model), else as long as the scenario says."""
+    """How long guests take to come: in proportion to how many (closed model), else until as many leave as come."""
     table, load_table, count = scenario.document.capacity, scenario.load, scenario.guests.count
     if count is None:
-        return load_table.ramp
+        return max(load_table.ramp, round(scenario.guests.behaviour().session_length.mean))
     if table.ramp_per_s is not None:
         return round(load / table.ramp_per_s * 1e9)
     return round(load_table.ramp * load / count)

@@ -67,7 +67,7 @@ class CapacityTable(Table):
     ] = _LIMITS.cycles
     warm_up: Annotated[
         DurationField | None,
-        Field(description="Left out at the begin of each step. Default: found by MSER-5, no more than half of the step."),
+        Field(description="Left out at the begin of each step. Default: found by MSER-5, no more than a fifth of the step."),
     ] = None
     ramp_per_s: Annotated[
         _Load | None, Field(description="Guests who come per second, evenly. Default: as fast as count comes in [load] ramp.")
@@ -89,9 +89,9 @@ class CapacityTable(Table):
     @model_validator(mode="after")
     def _sane(self) -> CapacityTable:
         if self.needed > self.repeats:
-            raise ValueError("needed cannot be more than repeats")
+            raise ValueError(f"needed ({self.needed}) cannot be more than repeats ({self.repeats})")
         if self.step_max < self.step_min:
             raise ValueError("step_max cannot be shorter than step_min")
         if self.first is not None and self.most is not None and self.most < self.first:
-            raise ValueError("most cannot be less than first")
+            raise ValueError(f"most ({self.most:g}) cannot be less than first ({self.first:g})")
         return self

@@ -26,6 +26,7 @@ def answer(
     estimate, low, high, method = _figures(plan, steps, where)
     first = _first(steps, where)
     confirmed, at = _confirmation(steps)
+    too_long = min((step.order.load for step in _confirms(steps) if step.judgement.verdict == "broke"), default=None)
     reasons: list[Reason] = []
     verdict = Verdict.UNKNOWN
     bound_by_generator = False
@@ -39,8 +40,12 @@ def answer(
         reasons.append(Reason(code, f"{least}; beyond that the generator is the limit: {doomed}" if bound_by_generator else doomed))
     elif doomed:
         reasons.append(Reason("stopped", f"the search could not go on: {doomed}"))
-        if not any(step.order.kind in ("repeat", "confirm") for step in counted(steps)):
-            estimate, low, high, method = None, held, broke, "bound"  # bisection did not end: the last bounds that were valid
+        by_generator = steps[-1].judgement.verdict == "invalid"
+        if by_generator or not any(step.order.kind in ("repeat", "confirm") for step in counted(steps)):
+            estimate, low, high, method = None, held, broke, "bound"  # the last bounds that were valid
+    elif broke is None and too_long is not None:
+        low, high = _held_below(steps, too_long), too_long
+        reasons.append(Reason("unconfirmed", f"the longer run at {_show(too_long, plan)} {unit} did not hold"))
     elif broke is None:
         reasons.append(Reason("search_bound", f"at least {_show(low, plan)} {unit}: no more was tried, and nothing broke"))
     elif held is None:
@@ -123,11 +128,20 @@ def _first(steps: Sequence[Step], where: Located | None) -> tuple[str, bool] | N
     return breaks_first(steps, bracket(steps).broke)
 
 
+def _confirms(steps: Sequence[Step]) -> list[Step]:
+    return [step for step in counted(steps) if step.order.kind == "confirm"]
+
+
 def _confirmation(steps: Sequence[Step]) -> tuple[bool | None, float | None]:
-    for step in reversed(counted(steps)):
-        if step.order.kind == "confirm":
-            return step.judgement.verdict == "held", step.order.load
+    """Whether the last of the longer runs held, and its load."""
+    for step in reversed(_confirms(steps)):
+        return step.judgement.verdict == "held", step.order.load
     return None, None
+
+
+def _held_below(steps: Sequence[Step], load: float) -> float | None:
+    held = (step.order.load for step in counted(steps) if step.judgement.verdict == "held")
+    return max((one for one in held if one < load), default=None)
 
 
 def _planned(plan: CapacityPlan, room: HeadRoom) -> Reason:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.search.plan import StepLimits
-from harness.search.rising import rising
+from harness.search.rising import rising, spread
 from harness.search.steps import Judgement, RuleShare, StepResult, StepVerdict
 from harness.verdicts.intervals import share_interval
 
@@ -90,10 +90,11 @@ def _beyond_rules(parts: Sequence[StepResult], limits: StepLimits) -> tuple[str,
 
 
 def _grows(in_flight: Sequence[float], limits: StepLimits) -> bool:
-    half = list(in_flight[len(in_flight) // 2 :])
+    half = in_flight[len(in_flight) // 2 :]
     trend = rising(half)
     mean = sum(half) / len(half) if half else 0.0
-    return trend.p < limits.rising_p and trend.slope * len(half) > limits.rising_least * mean
+    grew = trend.slope * len(half)
+    return trend.p < limits.rising_p and grew > limits.rising_least * mean and grew > limits.rising_noise * spread(in_flight)
 
 
 def _share_sentence(rule: RuleShare) -> str:

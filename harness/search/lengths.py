@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from harness.search.plan import CapacityPlan
 from harness.search.steps import Step
@@ -23,12 +21,12 @@ def length_for(plan: CapacityPlan, load: float, steps: Sequence[Step]) -> float:
 
 
 def _expected(plan: CapacityPlan, load: float, steps: Sequence[Step]) -> tuple[float, float]:
-    """Operations per second at a load, and how long one takes with its think time (closed model)."""
+    """Operations per second at a load, and how long one takes with its think time."""
     known = [step for step in steps if step.result.throughput]
     if not known:
         if plan.whole:
             return (load / plan.cycle_s if plan.cycle_s > 0 else load), plan.cycle_s
-        return load, 0.0
+        return load * plan.per_arrival, plan.cycle_s
     nearest = min(known, key=lambda step: abs(step.order.load - load))
     most = max(step.result.throughput or 0.0 for step in known)
     throughput = nearest.result.throughput or 0.0
@@ -37,32 +35,4 @@ def _expected(plan: CapacityPlan, load: float, steps: Sequence[Step]) -> tuple[f
         per_s = min(per_s, most)  # what is beyond the limit brings no more
     response = nearest.result.response_s or 0.0
     think = nearest.result.think_s
-    if think is None:
-        think = plan.cycle_s if plan.whole else 0.0
-    return per_s, response + think
-
-
-class Outlook(NamedTuple):
-    """How long a search may take, if the first load holds and throughput grows with the load."""
-
-    steps: int
-    """The confirmation runs among them."""
-    seconds: float
-    """Of load that is held; ramps and drains come on top."""
-
-
-def outlook(plan: CapacityPlan) -> Outlook:
-    """The longest search, before anything is known."""
-    loads, load = [], plan.first
-    while load < plan.most:
-        loads.append(load)
-        load = max(load * plan.growth, load + plan.whole)
-    loads.append(plan.most)
-    gap = (1 - 1 / plan.growth) / plan.tolerance
-    halvings = math.ceil(math.log2(gap)) if gap > 1 else 0
-    ordinary = 2 * (len(loads) + halvings) + 2 * (plan.repeats - 1) + plan.extra  # explored and bisected twice if undecided
-    confirms = plan.confirms if plan.confirm else 0
-    explored = 2 * sum(length_for(plan, load, []) for load in loads)
-    edge = max(length_for(plan, load, []) for load in loads[len(loads) // 2 :])
-    rest = ordinary - 2 * len(loads)
-    return Outlook(min(ordinary + confirms, plan.most_steps), explored + edge * (rest + confirms * plan.confirm_factor))
+    return per_s, response + (plan.cycle_s if think is None else think)

@@ -15,7 +15,10 @@ class StepLimits(msgspec.Struct, frozen=True):
     rising_p: float = 0.01
     """In-flight operations rise if the trend test of the last half of the step is that sure (one-sided) ..."""
     rising_least: float = 0.2
-    """... and they grew by that share of their mean within that half."""
+    """... and they grew by that share of their mean within that half ..."""
+    rising_noise: float = 4.0
+    """... and by so many times their own standard deviation around a line through the whole step: near the limit a queue that
+    is steady swings for seconds, and the last half of a short step may just be one such swing."""
     samples: int = 1000
     """A step has at least so many samples (if `step_max_s` allows) ..."""
     beyond: float = 50.0
@@ -62,7 +65,9 @@ class CapacityPlan(msgspec.Struct, frozen=True):
     share: float = 0.95
     """The strictest percentile of the rules, as a share: 0.95 of p95."""
     cycle_s: float = 30.0
-    """Think and response time together, as far as is known before the first step (closed model)."""
+    """Think and response time together, as far as is known before the first step."""
+    per_arrival: float = 1.0
+    """Open model: operations that a visit holds, as far as is known before the first step."""
     planned: float | None = None
     """The load that is planned for the target; None: none is."""
     limits: StepLimits = StepLimits()

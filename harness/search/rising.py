@@ -11,8 +11,6 @@ from harness.metrics.kendall import mann_kendall
 
 _FEWEST = 8
 """Of fewer values nothing is said."""
-
-
 _MOST = 0.95
 """No more than that of the value before is taken off."""
 
@@ -41,3 +39,12 @@ def rising(values: Sequence[float]) -> Trend:
     if r1 > 0:  # few values never show it significantly, and hang together all the same
         x = x[1:] - r1 * x[:-1]
     return Trend(mann_kendall(x).p_up, slope)
+
+
+def spread(values: Sequence[float]) -> float:
+    """Standard deviation around the straight line through the values: what they vary by apart from a steady rise."""
+    if len(values) <= 2:
+        return 0.0
+    x, y = np.arange(len(values)), np.asarray(values, dtype=np.float64)
+    slope, level = np.polyfit(x, y, 1)
+    return float(np.sqrt(((y - level - slope * x) ** 2).sum() / (len(values) - 2)))

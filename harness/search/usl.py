@@ -21,7 +21,7 @@ FEWEST = 6
 FURTHEST = 1.5
 """Times the largest load: no further is the curve drawn or believed."""
 _PAST = 0.005
-"""By that share must throughput have fallen after its peak, or the peak may be noise."""
+"""By that share must throughput have fallen after its peak at least, or the fall says nothing of where the peak is."""
 
 
 class Range(NamedTuple):
@@ -71,9 +71,15 @@ def curve(guests: Vector, gamma: float, alpha: float, beta: float) -> Vector:
 
 
 def invalid_because(
-    guests: Sequence[float], throughput: Sequence[float], *, closed: bool, limited: bool = False, erring: bool = False
+    guests: Sequence[float],
+    throughput: Sequence[float],
+    half: Sequence[float],
+    *,
+    closed: bool,
+    limited: bool = False,
+    erring: bool = False,
 ) -> str:
-    """Why a fit would say nothing; empty: it is valid."""
+    """Why a fit would say nothing; empty: it is valid. `half`: half the width of each throughput's 95 % interval."""
     if not closed:
         return "the law is about guests who wait for their answer, not about arrivals at a given rate"
     if limited:
@@ -83,10 +89,12 @@ def invalid_because(
     by_load = _means(guests, throughput)
     if len(by_load) < FEWEST:
         return f"{len(by_load)} loads were measured, {FEWEST} are needed"
-    values = list(by_load.values())
-    top = values.index(max(values))
-    if top == len(values) - 1 or values[-1] > values[top] * (1 - _PAST):
-        return "no step lies past the peak of the throughput"
+    loads = list(by_load)
+    top = max(loads, key=lambda load: by_load[load])
+    last = loads[-1]
+    doubt = _half_at(guests, half, top) + _half_at(guests, half, last)
+    if top == last or by_load[top] - by_load[last] <= max(_PAST * by_load[top], doubt):
+        return "no step lies past the peak of the throughput"  # a curve that is flat at the end varies as much by chance
     return ""
 
 
@@ -168,6 +176,12 @@ def _usable(guests: Sequence[float], throughput: Sequence[float]) -> tuple[Vecto
     n, x = np.asarray(guests, dtype=np.float64), np.asarray(throughput, dtype=np.float64)
     keep = (n >= 1) & (x > 0)
     return n[keep], x[keep]
+
+
+def _half_at(guests: Sequence[float], half: Sequence[float], load: float) -> float:
+    """Half the width of the interval of the mean over all steps at one load."""
+    found = [width for at, width in zip(guests, half, strict=True) if at == load]
+    return math.sqrt(sum(width * width for width in found)) / len(found) if found else 0.0
 
 
 def _means(guests: Sequence[float], throughput: Sequence[float]) -> dict[float, float]:

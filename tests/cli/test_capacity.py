@@ -246,15 +246,53 @@ def test_without_a_rule_there_is_nothing_to_look_for(target: Target, scenario: P
     scenario.write_text(scenario.read_text().replace(f'rules = ["{RULE}"]', "rules = []"))
     assert main(["capacity", str(scenario)]) == ExitCode.USAGE
     assert "there is no rule" in capfd.readouterr().err
+    scenario.write_text(scenario.read_text().replace("rules = []", 'rules = ["messages.rate > 5 /s"]'))
+    assert main(["capacity", str(scenario)]) == ExitCode.USAGE
+    assert "there is no rule that load could break" in capfd.readouterr().err
+    assert not target.driven
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--first", "700"], "most (640) cannot be less than first (700)"),
+        (["--most", "20"], "most (20) cannot be less than first (40)"),
+        (["--plan", "0"], "'0' is not a number above 0"),
+        (["--within", "soon"], "--within: 'soon' is not a duration"),
+    ],
+)
+def test_what_cannot_be_asked_for(
+    target: Target, scenario: Path, capfd: pytest.CaptureFixture[str], flags: list[str], said: str
+) -> None:
+    assert main(["capacity", str(scenario), *flags]) == ExitCode.USAGE
+    assert said in capfd.readouterr().err
+    assert not Path("reports").exists()
+
+
+def test_a_plan_of_part_of_a_guest_is_one_more(target: Target, scenario: Path) -> None:
+    main(["capacity", str(scenario), "--quiet", "--plan", "99.5"])
+    assert summary()["head_room"]["plan"] == 100
 
 
 def test_open_model_loads_are_arrivals(target: Target, scenario: Path) -> None:
-    text = scenario.read_text().replace("count = 3", "arrivals_per_s = 2.0\nmax_guests = 500")
+    text = scenario.read_text().replace("count = 3", 'arrivals_per_s = 2.0\nmax_guests = 500\nsession_length = "6s"')
     scenario.write_text(text.replace("first = 40\nmost = 640\n", "first = 1.5\nmost = 50\n"))
     target.limit = 12.0
     main(["capacity", str(scenario), "--quiet"])
     assert summary()["unit"] == "arrivals/s"
     assert 11 <= summary()["low"] <= summary()["estimate"] <= summary()["high"] <= 13
     assert target.driven[0].guests.arrivals_per_s == 1.5
-    assert target.driven[0].load.ramp == 10**9  # the scenario's own
+    assert target.driven[0].load.ramp == 6 * 10**9  # until as many leave as come
     assert replace(target.driven[0]).guests.max_guests == 500
+
+
+def test_arrivals_that_find_no_place_are_no_limit_of_the_target(
+    target: Target, scenario: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    text = scenario.read_text().replace("count = 3", 'arrivals_per_s = 2.0\nmax_guests = 100\nsession_length = "10s"')
+    scenario.write_text(text.replace("first = 40\nmost = 640\n", ""))
+    assert main(["capacity", str(scenario), "--most", "20"]) == ExitCode.USAGE
+    assert "100 guests who stay for 10s each leave no place for more than 7.42 arrivals/s" in capfd.readouterr().err
+    target.limit = 1e6
+    assert main(["capacity", str(scenario), "--quiet", "--json"]) == ExitCode.UNKNOWN
+    assert 7 < json.loads(capfd.readouterr().out)["low"] < 8

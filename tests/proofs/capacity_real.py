@@ -27,9 +27,10 @@ REPLY_S = 0.1
 REFUSED = 0.01
 """The rule of a cliff: no more messages may fail."""
 NEAR = 0.07
-WITHIN = "350s"
-LONGEST_S = 420
-_FEWEST, _MOST, _PER_S = 50, 170, 140
+WITHIN = "425s"
+LONGEST_S = 475
+_FEWEST, _MOST, _PER_S = 90, 170, 140
+"""Guests and operations a second: fewer need long steps for their thousand samples, more may be too much for this machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +71,8 @@ def _holds(station: Station, guests: int, think_s: float, limit_s: float) -> boo
 
 
 def scenario(drawn: Drawn, seed: int) -> str:
-    """The shipped scenario's way of searching, with the drawn target in it."""
-    station, first = drawn.station, max(2, round(drawn.truth * Random(seed).uniform(0.3, 0.8)))
+    """The shipped scenario's way of searching, begun nearer to the truth to be done within a call, with the drawn target in it."""
+    station, first = drawn.station, max(2, round(drawn.truth * Random(seed).uniform(0.6, 0.9)))
     quick = {
         "webchat": 'reconnect_jitter = "100ms"',
         "guests": 'reconnect_jitter = "100ms"',
@@ -104,7 +105,7 @@ attachments = 0.0
 reload = 0.0
 [load]
 settle = "1s"
-loss_wait = "2s"
+loss_wait = "1500ms"
 drain = "5s"
 [slo]
 rules = {json.dumps(rules)}
@@ -113,9 +114,10 @@ first = {first}
 most = 500
 ramp_per_s = 50
 step_min = "10s"
+growth = 1.5
 tolerance = 0.06
-precision = 0.05
-extra = 6
+precision = 0.06
+extra = 3
 errors = {1.0 if station.room else 0.001}
 within = "{WITHIN}"
 [dialects.{drawn.dialect}]
@@ -135,7 +137,10 @@ typing = "0s"
 
 
 def trial(seed: int) -> dict[str, Any]:
-    """One search with real processes; the interval holds the truth, or the estimate is within 7 % of it."""
+    """One search with real processes, confirmed: the interval holds the truth, or the estimate is within 7 % of it.
+
+    Where the generator was the limit, the answer has to be UNKNOWN and a bound, no more than 7 % above the truth.
+    """
     drawn = draw(seed)
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
@@ -150,8 +155,15 @@ def trial(seed: int) -> dict[str, Any]:
     estimate, low, high = found["estimate"], found["low"], found["high"]
     error = (estimate - drawn.truth) / drawn.truth if estimate else None
     holds = estimate is not None and low <= drawn.truth <= high
+    limited = bool(found["steps"]) and found["steps"][-1]["verdict"] == "invalid"
+    if limited:
+        right = found["verdict"] == "UNKNOWN" and estimate is None and low is not None and low <= drawn.truth * (1 + NEAR)
+    else:
+        right = found["verdict"] != "UNKNOWN" and bool(found["confirmed"]) and (holds or (error is not None and abs(error) <= NEAR))
     return {
-        "ok": holds or (error is not None and abs(error) <= NEAR),
+        "ok": right,
+        "confirmed": found["confirmed"],
+        "generator_limited": limited,
         "interval_holds_truth": holds,
         "error": None if error is None else round(error, 4),
         "truth": drawn.truth,

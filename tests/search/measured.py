@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.metrics.steady import mser
 from harness.search.steps import RuleShare, StepResult
-from harness.search.warmup import warm_up
 from tests.search.queues.played import Played
 
 BLOCKS = 20
@@ -26,12 +26,12 @@ def measured(
     begin_s: float,
     end_s: float,
     think_s: float | None,
-    most: float = 0.25,
 ) -> StepResult:
     """From `begin_s` (all guests have come) to `end_s`. What began so late that it cannot be judged yet is left out."""
     takes = np.minimum(played.ended, 2 * end_s) - played.began
     window = (played.began >= begin_s) & (played.began < end_s - limit_s)
-    cut = warm_up(np.minimum(takes, end_s - played.began)[window & ~played.refused].tolist(), most=most).cut
+    found = mser(np.minimum(takes, end_s - played.began)[window & ~played.refused].tolist())
+    cut = 0 if found is None else found.cut
     answered = np.flatnonzero(window & ~played.refused)
     if cut and answered.size > cut:
         begin_s = float(played.began[answered[cut]])

@@ -1,10 +1,11 @@
-"""Judging one step, and what it rests on: trend, warm-up, Little's law."""
+"""Judging one step, and what it rests on: trend, Little's law."""
 
 from __future__ import annotations
 
 import random
 
 import msgspec
+import numpy as np
 import pymannkendall
 import pytest
 
@@ -14,7 +15,9 @@ from harness.search.little import little
 from harness.search.plan import StepLimits
 from harness.search.rising import rising
 from harness.search.steps import RuleShare, StepResult
-from harness.search.warmup import mser, warm_up
+from tests.search.measured import measured
+from tests.search.queues.exact import Station
+from tests.search.queues.played import closed, opened
 
 P95 = "reply.response p95 < 800 ms"
 LIMITS = StepLimits()
@@ -83,10 +86,27 @@ def test_other_things_break_a_step_whose_percentiles_hold(more: dict[str, object
         {"achieved": 0.99},
         {"in_flight": tuple(100 + 0.1 * k for k in range(20))},  # sure, but far too little
         {"in_flight": (3.0, 9.0, 5.0, 2.0, 8.0) * 4},
+        {"in_flight": tuple(abs(12.0 - k) + 10 for k in range(24))},  # one swing: it came back to where it had been
     ],
 )
 def test_what_does_not_break_a_step(more: dict[str, object]) -> None:
     assert judge_step(step(990, **more), LIMITS).verdict == "held"
+
+
+def test_a_queue_that_is_steady_does_not_rise_and_one_that_grows_does() -> None:
+    """Steps of 10 s at and beyond what a server bears: 12 at 100 ms each, guests who think for 800 ms."""
+
+    def broken(load: float, seed: int) -> bool:
+        rng = np.random.default_rng(seed)
+        if load > 1:
+            one = opened(Station(12, 0.1), 120 * load, 14.0, rng)
+        else:
+            one = closed(Station(12, 0.1), 126, 0.8, 14.0, rng)
+        seen = measured(one, load, share=0.95, limit_s=0.6, begin_s=4.0, end_s=14.0, think_s=0.8)
+        return judge_step(msgspec.structs.replace(seen, rules=()), LIMITS).broken_by == RISING
+
+    assert sum(broken(1.0, seed) for seed in range(200)) <= 3
+    assert sum(broken(2.0, seed) for seed in range(20)) >= 12
 
 
 def test_a_step_with_an_unhealthy_generator_says_nothing() -> None:
@@ -138,18 +158,6 @@ def test_a_trend_is_rarely_seen_where_there_is_none() -> None:
     assert rising([1.0] * 12).p == 1.0
     assert rising([1, 2, 3]).p == 1.0
     assert rising([-float(k) for k in range(12)]).p > 0.9
-
-
-def test_warm_up_ends_where_the_standard_error_is_least() -> None:
-    batches = [14.1, 9.9, 10.02, 9.98, 10, 10.04, 10, 10.04]
-    assert mser(batches) == pytest.approx([0.230362, 0.000285, 0.000081, 0.000115, 0.0001], abs=1e-6)
-    values = [value for value in batches for _ in range(5)]
-    assert warm_up(values, most=0.5) == (10, True)
-    assert warm_up([5.0] * 100) == (0, True)
-    assert warm_up([1.0, 2.0]) == (0, False)
-    falling = [float(100 - k) for k in range(100)]
-    assert warm_up(falling).cut == 25, "no more than the share that may be cut"
-    assert not warm_up(falling).steady
 
 
 def test_littles_law() -> None:

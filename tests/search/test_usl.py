@@ -73,9 +73,21 @@ def test_the_curve_and_its_band_end_where_nothing_is_known() -> None:
     ],
 )
 def test_when_the_law_says_nothing(loads: list[float], more: dict[str, bool], says: str) -> None:
-    found = invalid_because(loads, law(loads), **more)  # type: ignore[arg-type]
+    found = invalid_because(loads, law(loads), [1.0] * len(loads), **more)  # type: ignore[arg-type]
     assert says in found
     assert bool(says) == bool(found)
+
+
+def test_a_saturated_curve_is_flat_whatever_its_noise() -> None:
+    """A server that is fully used serves as many a second however many wait: no step lies past a peak."""
+    loads, rng = [40.0, 60, 80, 100, 120, 130, 140, 160, 240], np.random.default_rng(4)
+    believed = 0
+    for _ in range(200):
+        rates = [min(load, 120.0) * (1 + 0.01 * rng.standard_normal()) for load in loads]
+        believed += not invalid_because(loads, rates, [0.0196 * rate for rate in rates], closed=True)
+    assert believed <= 10
+    fallen = [*(min(load, 120.0) for load in loads[:-1]), 105.0]
+    assert not invalid_because(loads, fallen, [0.0196 * rate for rate in fallen], closed=True)
 
 
 def test_the_knee_is_drawn_where_there_is_one() -> None:

@@ -52,7 +52,7 @@ class Target(NamedTuple):
         )
         return one, begin
 
-    def step(self, order: StepOrder, rng: np.random.Generator, most: float = 0.25) -> tuple[StepResult, int]:
+    def step(self, order: StepOrder, rng: np.random.Generator) -> tuple[StepResult, int]:
         """What a step measures, and how many requests it took."""
         requests, begin = self.play(order.load, order.length_s, rng)
         result = measured(
@@ -63,7 +63,6 @@ class Target(NamedTuple):
             begin_s=begin,
             end_s=begin + order.length_s,
             think_s=self.think_s,
-            most=most,
         )
         return result, requests.began.size
 
@@ -171,14 +170,13 @@ def search(
     rng: np.random.Generator,
     *,
     generator_limit: float = math.inf,
-    most: float = 0.25,
     watch: Callable[[CapacityController], None] | None = None,
 ) -> dict[str, Any]:
     """One search to its end; what it said beside the truth."""
     controller = CapacityController(plan)
     requests, seconds = 0, 0.0
     while (order := controller.next_step()) is not None:
-        result, count = target.step(order, rng, most)
+        result, count = target.step(order, rng)
         if order.load > generator_limit:
             result = msgspec.structs.replace(result, generator_healthy=False, generator="achieved rate 0.93")
         controller.update(result)

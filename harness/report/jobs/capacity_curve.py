@@ -10,7 +10,7 @@ import numpy as np
 
 from harness.report import wording
 from harness.report.jobs import capacity_words as words
-from harness.report.jobs.capacity_model import CapacityModel
+from harness.report.jobs.capacity_model import CapacityModel, nearest_share
 from harness.report.jobs.capacity_summary import Cost, Parameter, Scalability
 from harness.report.plots.bands import Band
 from harness.search import usl
@@ -71,6 +71,17 @@ def curve_of(model: CapacityModel) -> Curve:
     )
 
 
+def rate_half(step: Step) -> float:
+    """Half the width of the throughput's 95 % interval, from how it varied over blocks of time."""
+    share = nearest_share(step)
+    counts = [samples for _, samples in share.blocks] if share is not None else []
+    if len(counts) < 2 or not step.result.length_s:
+        return 0.0
+    mean = sum(counts) / len(counts)
+    spread = math.sqrt(sum((count - mean) ** 2 for count in counts) / (len(counts) - 1) / len(counts))
+    return 1.96 * spread * len(counts) / step.result.length_s
+
+
 # ---------------------------------------------------------------- the scalability law
 def _scalability(
     model: CapacityModel, steps: Sequence[Step], loads: Sequence[float], rates: Sequence[float]
@@ -80,7 +91,8 @@ def _scalability(
     limits = model.plan.limits
     refused = any(line.refused for line in model.lines)
     erring = any(step.result.errors > limits.errors * step.result.operations for step in steps)
-    why = usl.invalid_because(loads, rates, closed=model.plan.whole, limited=refused, erring=erring)
+    half = [rate_half(step) for step in steps]
+    why = usl.invalid_because(loads, rates, half, closed=model.plan.whole, limited=refused, erring=erring)
     with np.errstate(over="ignore"):  # a trial step of the fit may go far astray
         found = None if why else usl.fit(loads, rates)
     if found is None:

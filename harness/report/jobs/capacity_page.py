@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,8 +9,8 @@ from harness.errors import GuestswarmError
 from harness.report import sentences, wording
 from harness.report.build import build_model
 from harness.report.jobs import capacity_words as words
-from harness.report.jobs.capacity_curve import Curve
-from harness.report.jobs.capacity_model import CapacityModel, nearest_share
+from harness.report.jobs.capacity_curve import Curve, rate_half
+from harness.report.jobs.capacity_model import CapacityModel
 from harness.report.jobs.capacity_summary import CapacitySummary
 from harness.report.jobs.capacity_text import HEAD, STATES, step_cells
 from harness.report.page import health_strip, page
@@ -43,6 +42,7 @@ def render(model: CapacityModel, curve: Curve, found: CapacitySummary) -> str:
             "picture": _picture(model, curve, sentence),
             "rule": wording.shown(model.rule.show()) if model.rule is not None else "",
             "curve": curve,
+            "closed": plan.whole,
             "steps": _rows(model, found),
             "head": HEAD,
             "steps_words": words.steps_words(model.steps, plan),
@@ -138,24 +138,13 @@ def _dot(step: Step) -> Dot:
     result = step.result
     rate = None
     if result.throughput is not None:
-        half = _half(step)
+        half = rate_half(step)
         rate = (result.throughput, max(result.throughput - half, 0.0), result.throughput + half)
     middle, low, high = result.percentile_s, result.percentile_low_s, result.percentile_high_s
     latency = None
     if middle is not None:
         latency = (1000 * middle, 1000 * (middle if low is None else low), 1000 * (middle if high is None else high))
     return Dot(step.order.load, step.judgement.verdict, rate, latency, step.order.kind == "confirm")
-
-
-def _half(step: Step) -> float:
-    """Half of the throughput's 95 % interval, from how it varied over blocks of time."""
-    share = nearest_share(step)
-    counts = [samples for _, samples in share.blocks] if share is not None else []
-    if len(counts) < 2 or not step.result.length_s:
-        return 0.0
-    mean = sum(counts) / len(counts)
-    spread = math.sqrt(sum((count - mean) ** 2 for count in counts) / (len(counts) - 1) / len(counts))
-    return 1.96 * spread * len(counts) / step.result.length_s
 
 
 # ---------------------------------------------------------------- tables

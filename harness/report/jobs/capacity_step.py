@@ -13,6 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from harness.core.spread import parse_spread
 from harness.errors import FailureCause
 from harness.journal.reader import JournalReader
 from harness.journal.records import ONE_WAY, SPANS, Interval
@@ -31,6 +32,11 @@ BLOCKS = 24
 """Spans of time that samples are counted in; a step has at least that many intervals."""
 _LOADS_OWN = frozenset({"guests come/planned"})
 """Signs that say as much about the target as about the generator: they count as planned load that was not achieved."""
+_REQUESTS, _FRAMES = "requests|", "requests|WS "
+_MOST_CHAT = 0.5
+"""If fewer than that share of the guests who should chat do, most of the load was never there."""
+_CEILING = (0.95, 1.02)
+"""Shares of an approval's requests per second at which it is what sets the pace."""
 _RISES_TOO = frozenset({"Little's law, messages", "Little's law, replies"})
 """Signs that a queue sets off as well which only grows."""
 
@@ -70,6 +76,8 @@ def measure_step(
     span, parts = Stretch(steady), blocks(steady, BLOCKS)
     flying = [part.present(stock) or 0.0 for part in parts]
     healthy, why = _believed(model, flying, limits or StepLimits())
+    if healthy and (why := _held_back(model, span)):
+        healthy = False
     errors, operations = _operations(span)
     think = _think_s(model.manifest, span) if whole else None
     ended = str(model.manifest.get("ended") or "killed")
@@ -193,6 +201,9 @@ def _achieved(model: Model, loaded: Sequence[Interval], guests: float | None) ->
     shares = []
     if loaded and guests:
         shares.append(min(_mean_guests(model, loaded[0].t0_ns, loaded[-1].t1_ns) / guests, 1.0))
+        chatting = (Stretch(loaded).present(GUESTS) or 0.0) / guests / _chat_share(model.manifest)
+        if chatting < _MOST_CHAT:  # they came, and wait outside: nobody speaks to the target
+            shares.append(chatting)
     came, no_place = model.measured.count("guests.arrived"), model.measured.count("noted|arrival.dropped")
     if guests is None and came + no_place:
         shares.append(came / (came + no_place))
@@ -200,6 +211,16 @@ def _achieved(model: Model, loaded: Sequence[Interval], guests: float | None) ->
     if sent + dropped:
         shares.append(sent / (sent + dropped))
     return min(shares, default=None)
+
+
+def _chat_share(manifest: Mapping[str, Any]) -> float:
+    """What share of its time a guest means to chat: the rest is the pause between two conversations."""
+    scenario = manifest.get("scenario")
+    guests = scenario.get("guests") if isinstance(scenario, Mapping) else None
+    if not isinstance(guests, Mapping) or not {"session_length", "between"} <= guests.keys():
+        return 1.0
+    stay, between = (parse_spread(guests[name]).mean for name in ("session_length", "between"))
+    return stay / (stay + between) if stay > 0 else 1.0
 
 
 def _mean_guests(model: Model, begin: int, end: int) -> float:
@@ -223,6 +244,19 @@ def _believed(model: Model, flying: Sequence[float], limits: StepLimits) -> tupl
     if unequal:
         return False, f"the harness contradicts the simulator: {', '.join(unequal[:3])}"
     return True, ""
+
+
+def _held_back(model: Model, span: Stretch) -> str:
+    """Why requests waited on our side: as many left as the approval allows. Empty: there was room."""
+    approval = model.manifest.get("authorisation")
+    allowed = approval.get("max_requests_per_s") if isinstance(approval, Mapping) else None
+    if not allowed or not span.seconds or model.manifest.get("simulated"):
+        return ""
+    requests = sum(count for name, count in span.counters.items() if name.startswith(_REQUESTS) and not name.startswith(_FRAMES))
+    share = requests / span.seconds / float(allowed)
+    if not _CEILING[0] <= share <= _CEILING[1]:  # on this machine none is kept to, and more may have left
+        return ""
+    return f"the approval's max_requests_per_s of {float(allowed):g} held the guests back"
 
 
 def _think_s(manifest: Mapping[str, Any], span: Stretch) -> float | None:

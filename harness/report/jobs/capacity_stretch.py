@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from harness.journal.records import Interval, merge_counts
 from harness.metrics.histogram import Histogram
 from harness.metrics.little import GUESTS, MESSAGES, REPLIES
-from harness.metrics.steady import mser
+from harness.metrics.steady import BATCH, mser
+from harness.search.lengths import WARM_UP
 
 _LITTLE = "little."
 _NS = 1e9
@@ -92,14 +93,25 @@ def in_flight(records: Sequence[Interval], stock: str) -> list[tuple[int, float]
 
 
 def without_warm_up(records: Sequence[Interval], stock: str, warm_up_ns: int | None) -> list[Interval]:
-    """What is left of a load once its warm-up is over: so long after its begin, or (None) where MSER-5 finds it over."""
+    """What is left of a load once its warm-up is over: so long after its begin, or (None) where MSER-5 finds it over.
+
+    By MSER-5 no more is left out than a step was made longer by, so that what remains has the samples that were asked for.
+    """
     if not records:
         return []
     if warm_up_ns is None:
         series = in_flight(records, stock)
-        found = mser([value for _, value in series])
-        cut = found.cut if found is not None else 0
+        cut = _warm_up([value for _, value in series])
         begin = series[min(cut, len(series) - 1)][0] if series else 0
     else:
         begin = min(record.t0_ns for record in records) + warm_up_ns
     return [record for record in records if record.t0_ns >= begin]
+
+
+def _warm_up(values: Sequence[float]) -> int:
+    """How many of the values are warm-up."""
+    found = mser(values)
+    if found is None:
+        return 0
+    allowed = found.statistics[: int(len(values) // BATCH * (1 - 1 / WARM_UP)) + 1]
+    return BATCH * min(range(len(allowed)), key=allowed.__getitem__)

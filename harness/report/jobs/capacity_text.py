@@ -65,7 +65,7 @@ def capacity_markdown(model: CapacityModel, curve: Curve, found: CapacitySummary
         escaped(words.steps_words(model.steps, model.plan)),
         markdown_table(HEAD, ([escaped(cell) for cell in step_cells(model, step)] for step in found.steps), "lrlrrrrrrrr"),
         *_not_counted(found),
-        "## What more guests cost",
+        "## What more load costs",
         *(escaped(text) for text in (curve.cost_words, curve.law_words, curve.little_words)),
         f"Search {code(model.id)}, {escaped(str(model.manifest.get('started_utc') or ''))}, "
         f"{escaped(', '.join(str(name) for name in model.manifest.get('dialects') or ()))}, "

@@ -43,8 +43,13 @@ def headline(answer: Answer, plan: CapacityPlan, stopped: str, ended: str) -> st
         if not answer.low:
             return f"Nothing is known: already at the first load the generator is the limit.{room}"
         return f"At least {load_words(answer.low, plan)}; beyond that the generator is the limit.{room}"
+    if answer.complete and not answer.steps:
+        return f"Nothing is known: the search has left no step that can be read.{room}"
     if not answer.complete:
         return f"{_ended(answer, stopped, ended)} {_so_far(answer, plan)}{first}{room}"
+    if code == "unconfirmed" and answer.broke is None:
+        least = f"At least {load_words(answer.low, plan)}" if answer.low else "Nothing is known"
+        return f"{least}: the longer run at {load_words(answer.high, plan)} did not hold all rules.{room}"
     if code == "unconfirmed":
         about = f"About {load_words(answer.estimate, plan)} ({_interval(answer, plan)})"
         found = about if answer.estimate else capital(_between(answer, plan))
@@ -117,7 +122,10 @@ def _percent(share: float | None) -> str:
 def confirm_words(answer: Answer, plan: CapacityPlan) -> str:
     """Whether the longer run held."""
     if answer.confirmed is None:
-        return "No longer run has confirmed it." if plan.confirm else "A confirmation run was not asked for."
+        if not plan.confirm:
+            return "A confirmation run was not asked for."
+        known = answer.estimate or answer.low
+        return "No longer run has confirmed it." if known else "There was nothing that a longer run could confirm."
     what = "held all rules" if answer.confirmed else "did not hold all rules"
     return f"A run {plan.confirm_factor:g} times as long at {load_words(answer.confirmed_load, plan)} {what}."
 

@@ -15,6 +15,7 @@ from harness.report.jobs.ratelimit_words import (
     KINDS,
     advice_words,
     answer_words,
+    care_words,
     has_model,
     headline,
     ignored_words,
@@ -23,6 +24,7 @@ from harness.report.jobs.ratelimit_words import (
     proof_words,
     retry_words,
     scope_of,
+    unanswered,
     varied_words,
 )
 from harness.report.junit import Case, junit_suite
@@ -30,11 +32,13 @@ from harness.report.markdown import code, escaped, markdown_table
 from harness.report.model import Reason
 from harness.report.wording import DASH, count, many, percent
 from harness.runs.folder import read_manifest
+from harness.search.limits.recommend import USE
 from harness.verdicts.lattice import Verdict
 
 _ENDS = {"interrupted": "it was stopped", "terminated": "it was stopped", "window": "the approved window has shut"}
 _STOPPED = {"interrupted": ExitCode.INTERRUPTED, "terminated": ExitCode.TERMINATED}
 _MOST_REASONS = 12
+_ROUNDING = 1e-9
 
 
 def build(folder: Path) -> JobReport:
@@ -67,7 +71,9 @@ def build(folder: Path) -> JobReport:
         page=_page(manifest, job, verdict, exit_code, reasons, facts, ended),
         markdown=_markdown(manifest, job, verdict, reasons, facts),
         junit=_junit(manifest, job, verdict, exit_code, reasons),
-        rows=[f"{one.endpoint}: {answer_words(one)}" for one in _ordered(job.probed) if has_model(one)][:8],
+        rows=[
+            f"{one.endpoint}: {answer_words(one)} {advice_words(one)}".rstrip() for one in _ordered(job.probed) if has_model(one)
+        ][:8],
     )
 
 
@@ -91,8 +97,9 @@ def judge(job: Job, ended: str) -> tuple[Verdict, int, list[Reason]]:
 
 
 def _broken(one: Probed) -> bool:
-    at = one.verification.get("at")
-    return at is not None and int(at.get("refused") or 0) > 0
+    """Refused at its own setting. Where somebody else spends the same count, that says nothing of the setting."""
+    at, shared = one.verification.get("at"), (one.finding or {}).get("shared")
+    return at is not None and not shared and int(at.get("refused") or 0) > 0
 
 
 def _open(one: Probed) -> Reason | None:
@@ -105,12 +112,18 @@ def _open(one: Probed) -> Reason | None:
     if one.unfinished:
         return Reason("incomplete", f"`{one.endpoint}`: the probe was not finished. {answer_words(one)}")
     if found.get("shared"):
-        return Reason("shared", f"`{one.endpoint}`: {answer_words(one)}")
+        return Reason("shared", f"`{one.endpoint}`: {answer_words(one)} {proof_words(one)}".rstrip())
     if found["kind"] == "unknown" or (found["kind"] != "none" and not found.get("confirmed")):
         return Reason("not_confirmed", f"`{one.endpoint}`: {answer_words(one)}")
+    if found["kind"] == "none" and unanswered(found):
+        return Reason("unanswered", f"`{one.endpoint}`: {answer_words(one)}")
     at, over = one.verification.get("at"), one.verification.get("over")
-    if any(part is not None and not part.get("ok") for part in (at, over)):
+    if any(part is not None and part.get("ok") is False for part in (at, over)):
         return Reason("not_proven", f"`{one.endpoint}`: {proof_words(one)}")
+    share = (one.recommendation or {}).get("share_of_allowed")
+    if share is not None and share < USE - _ROUNDING:
+        text = f"{answer_words(one)} {advice_words(one)} That may be as little as {share:.0%} of what is allowed."
+        return Reason("not_settled", f"`{one.endpoint}`: {text}")
     return None
 
 
@@ -131,7 +144,8 @@ def _facts(job: Job) -> list[str]:
     if job.unprobed:
         facts.append(f"Not probed, since the dialect does not say what of it can be limited: {', '.join(job.unprobed)}.")
     if job.fragment:
-        facts.append(f"Settings to include: {FRAGMENT}.")
+        doubt = f"; {many(found['refused'], 'setting')} in it met a refusal" if found["refused"] else ""
+        facts.append(f"Settings to include: {FRAGMENT}{doubt}.")
     return facts
 
 
@@ -198,7 +212,7 @@ def _block(place: int, one: Probed) -> dict[str, Any]:
         "note": one.note,
         "figures": _figures(one, found),
         "others": [_other(candidate, found) for candidate in found.get("alternatives") or ()],
-        "proof": [_proof(part, one.verification[part]) for part in ("at", "over") if part in one.verification],
+        "proof": [_proof(part, one.verification[part], held=one.held) for part in ("at", "over") if part in one.verification],
         "picture": _picture(place, one, found),
     }
 
@@ -221,13 +235,17 @@ def _figures(one: Probed, found: Mapping[str, Any]) -> list[tuple[str, str, str]
     if int(found.get("refused") or 0):
         rows.append(("`Retry-After`", retry_words(found), ""))
         rows.append(("who ignores it", ignored_words(found), ""))
-    sent = f"{count(int(found.get('requests') or 0))}, {count(int(found.get('refused') or 0))} refused"
+    refused = f"{count(int(found.get('refused') or 0))} refused"
+    sent = f"{count(int(found.get('requests') or 0))} in the search, {refused}; {count(one.requests)} with scope and proof"
     lost = f"{count(int(found['lost']))} without an answer that says yes or no" if found.get("lost") else ""
     rows.append(("requests used", sent, lost))
-    if found.get("stopped"):
+    if found.get("stopped") and not str(found["stopped"]).startswith("answered"):
         rows.append(("ended", str(found["stopped"]), "; ".join(found.get("reasons") or ())))
-    if one.recommendation and one.recommendation.get("why"):
-        rows.append(("recommendation", advice_words(one), "; ".join(one.recommendation["why"])))
+    elif found.get("reasons"):
+        rows.append(("noted", "; ".join(found["reasons"]), ""))
+    if one.recommendation:
+        rows.append(("recommendation", advice_words(one) or DASH, "; ".join(one.recommendation.get("why") or ())))
+        rows += care_words(one)
     return rows
 
 
@@ -241,11 +259,13 @@ def _other(candidate: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, 
     }
 
 
-def _proof(part: str, proof: Mapping[str, Any]) -> dict[str, Any]:
+def _proof(part: str, proof: Mapping[str, Any], *, held: bool) -> dict[str, Any]:
+    over = "one more than allowed" if held else f"{(float(proof.get('factor') or 1) - 1) * 100:.0f} % above the limit"
+    rate = proof.get("sent_per_s")
     return {
-        "what": "at the setting" if part == "at" else f"{(float(proof.get('factor') or 1) - 1) * 100:.0f} % above the limit",
+        "what": "at the setting" if part == "at" else over,
         "state": "PASS" if proof.get("ok") else "FAIL" if part == "at" and int(proof.get("refused") or 0) else "UNKNOWN",
-        "rate": f"{number(proof.get('sent_per_s'))}/s",
+        "rate": DASH if rate is None else f"{number(rate)}/s",
         "n": count(int(proof.get("n") or 0)),
         "refused": count(int(proof.get("refused") or 0)),
         "expected": str(proof.get("expected") or DASH),

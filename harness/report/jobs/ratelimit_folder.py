@@ -102,6 +102,7 @@ def _take(one: Probed, kind: str, line: Mapping[str, Any]) -> None:
         one.held, one.note = bool(line.get("held")), str(line.get("note") or "")
     elif kind == "skipped":
         one.dialect, one.skipped = str(line.get("dialect") or one.dialect), str(line["why"])
+        one.endpoint, one.held = str(line.get("endpoint") or one.endpoint), bool(line.get("held") or one.held)
     elif kind == "finding":
         one.finding = dict(line["finding"])
     elif kind in ("scope", "recommendation"):

@@ -38,14 +38,18 @@ class Limit(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     window_s: float | None
     intervals: Intervals
     retry_after: dict[str, Any] | None
+    """`sent`, `form` (seconds, date, mixed, none), `verdict` (whether it is true), `tested`, `broken`, `low_s`, `high_s`."""
     counts_refused: bool | None
     confirmed: bool
     available_per_s: float | None
     """Where somebody else uses the same count: what was left to us, which is not the limit."""
     requests: int
     recommendation: dict[str, Any] | None
+    """`rate_per_s`, `burst`, `back_off_s`, `jitter_s`, `typing_debounce_s`, `reconnect_spread_s` for `guests`, and more."""
     verification: dict[str, Any]
+    """`at` the setting and `over` the limit: `n`, `refused`, `bound` (3/n), `ok`, `sent_per_s`, `sentence`, and more."""
     skipped: str
+    """Why it was not probed; empty: it was."""
 
 
 class RatelimitSummary(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -64,7 +68,8 @@ class RatelimitSummary(msgspec.Struct, kw_only=True, forbid_unknown_fields=True)
     recommendation: str
     """The settings as TOML, as in `recommended.toml`; empty: none."""
     verification: dict[str, Any]
-    """`proven`, `refused` and `not_tried`: how many recommendations held, did not, were not tried."""
+    """How many recommendations held (`proven`), met a refusal (`refused`), were tried for too short or too slowly (`not_proven`),
+    were not tried (`not_tried`)."""
 
 
 def limit_of(one: Probed) -> Limit:
@@ -100,11 +105,20 @@ def _span(value: Any) -> Span:
 
 
 def proofs(job: Job) -> dict[str, int]:
-    """How many recommendations held, did not, and were not tried."""
-    advised = [one for one in job.probed if one.recommendation]
-    tried = [one for one in advised if "at" in one.verification]
-    held = [one for one in tried if one.verification["at"].get("ok")]
-    return {"proven": len(held), "refused": len(tried) - len(held), "not_tried": len(advised) - len(tried)}
+    """How many recommendations held, were refused, were tried too little, and were not tried."""
+    found = {"proven": 0, "refused": 0, "not_proven": 0, "not_tried": 0}
+    for one in job.probed:
+        if one.recommendation:
+            at = one.verification.get("at")
+            held = "not_tried" if at is None else "refused" if at.get("refused") else "proven" if at.get("ok") else "not_proven"
+            found[held] += 1
+    return found
+
+
+def ratelimit_schema() -> dict[str, Any]:
+    """JSON Schema of it."""
+    (body,), definitions = msgspec.json.schema_components([RatelimitSummary], ref_template="#/$defs/{name}")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": SCHEMA, **body, "$defs": definitions}
 
 
 def encode(summary: RatelimitSummary) -> bytes:

@@ -25,6 +25,10 @@ SCOPES = {
     "deployment": "per deployment",
     "organisation": "for all together",
 }
+_VAGUE = 0.2
+"""Width of an interval over its figure above which both ends are said."""
+_UNANSWERED = 0.1
+"""Share of requests without an answer above which no refusal is no sign of no limit."""
 _MODEL = ("token_bucket", "fixed_window", "sliding_log", "sliding_counter", "concurrency")
 
 
@@ -38,6 +42,16 @@ def number(value: float | None) -> str:
 def interval(span: Mapping[str, float] | None) -> str:
     """Both ends, in four significant digits: they often lie close together."""
     return DASH if not span else f"{span['low']:,.4g} – {span['high']:,.4g}"
+
+
+def known(value: float | None, span: Mapping[str, float] | None) -> str:
+    """The figure, or both ends where they lie so far apart that the figure alone would say too much."""
+    if value is None or span is None:
+        return number(value)
+    grain = 1.0 if float(value).is_integer() else 0.0
+    if span["high"] - span["low"] <= max(_VAGUE * value, grain):
+        return number(value)
+    return f"{number(span['low'])} to {number(span['high'])}"
 
 
 def scope_words(one: Probed) -> str:
@@ -65,13 +79,16 @@ def answer_words(one: Probed) -> str:
         return "Nothing is known: the job ended before this was probed."
     if found.get("shared"):
         rate = number(found.get("available_per_s"))
-        return f"{rate} a second were available to us; somebody else uses the same count, so that this is not the limit."
+        why = "somebody else uses the same count, or several limits are at work"
+        return f"{rate} a second were available to us, which is not the limit: {why}."
     kind = str(found["kind"])
     if kind == "none":
         return _none_words(one, found)
     if kind == "unknown":
         return _unknown_words(found)
-    rate, burst, limit, window = (number(found.get(key)) for key in ("rate_per_s", "burst", "limit", "window_s"))
+    limit, window = (number(found.get(key)) for key in ("limit", "window_s"))
+    rate = known(found.get("rate_per_s"), found.get("rate_interval"))
+    burst = known(found.get("burst"), found.get("burst_interval"))
     words = {
         "token_bucket": f"Token bucket: {burst} at once, then {rate} a second",
         "fixed_window": f"Fixed window: {limit} in each {window} s",
@@ -82,7 +99,14 @@ def answer_words(one: Probed) -> str:
     return f"{words[kind]}, {scope_words(one)}."
 
 
+def unanswered(found: Mapping[str, Any]) -> bool:
+    """Whether so much went unanswered that nothing follows from there being no refusal."""
+    return int(found.get("lost") or 0) > _UNANSWERED * int(found.get("requests") or 0)
+
+
 def _none_words(one: Probed, found: Mapping[str, Any]) -> str:
+    if unanswered(found):
+        return f"Not known: {found['lost']:,} of {many(int(found['requests']), 'request')} had no answer that says yes or no."
     if one.held:
         return f"No limit: {many(int(found.get('requests') or 0), 'was', 'were')} held open at once."
     most = found.get("highest_per_s")
@@ -91,6 +115,9 @@ def _none_words(one: Probed, found: Mapping[str, Any]) -> str:
 
 
 def _unknown_words(found: Mapping[str, Any]) -> str:
+    if not int(found.get("refused") or 0):
+        why = f": {found['stopped']}" if found.get("stopped") else ""
+        return f"Not known: none of {many(int(found.get('requests') or 0), 'request')} was refused, but the probe ended early{why}."
     safe = found.get("safe_per_s")
     seen = f" About {number(safe)} a second were let in while it refused." if safe else ""
     why = f": {found['stopped']}" if found.get("stopped") else ""
@@ -108,6 +135,24 @@ def advice_words(one: Probed) -> str:
         return ""
     burst = advice.get("burst") or 1
     return f"Send at most {number(advice.get('rate_per_s'))} a second" + (f" in bursts of {number(burst)}." if burst > 1 else ".")
+
+
+def care_words(one: Probed) -> list[tuple[str, str, str]]:
+    """What else a client is to keep to, as rows: what, how long, and when."""
+    advice = one.recommendation or {}
+    rate = advice.get("rate_per_s")
+    if rate is None:
+        return []
+    alone = scope_of(one) in ("session", "connection")
+    guests = many(int(advice.get("guests") or 1), "guest")
+    rows = [("back-off", advice.get("back_off_s"), "after a refusal, or what Retry-After says where that is longer")]
+    rows.append(("jitter", advice.get("jitter_s"), "at the most, at random on top of each back-off"))
+    if "typing" in one.endpoint.lower():
+        wait = 1 / rate if alone else advice.get("typing_debounce_s")
+        rows.append(("typing debounce", wait, "between two signals of a guest" + ("" if alone else f", for {guests}")))
+    if not alone:
+        rows.append(("reconnect spread", advice.get("reconnect_spread_s"), f"over which {guests} come back"))
+    return [(name, f"{number(seconds)} s", more) for name, seconds, more in rows if seconds]
 
 
 def proof_words(one: Probed) -> str:
@@ -165,7 +210,10 @@ def headline(probed: Sequence[Probed], ended: str) -> str:
 def _short(one: Probed) -> str:
     found = one.finding or {}
     if found["kind"] == "token_bucket":
-        return f"{number(found['rate_per_s'])}/s, {number(found['burst'])} at once"
+        rate, burst = (
+            known(found[key], found.get(span)) for key, span in (("rate_per_s", "rate_interval"), ("burst", "burst_interval"))
+        )
+        return f"{rate}/s, {burst} at once"
     if found["kind"] == "concurrency":
         return f"{number(found['limit'])} open at once"
     return f"{number(found['limit'])} in {number(found['window_s'])} s"

@@ -9,7 +9,7 @@ import pytest
 from harness.search.limits import Done, ProbePlan, Prober, Send, WaitUntil
 from tests.proofs import ratelimit
 from tests.proofs.limit_world import Told, walk
-from tests.proofs.limiters import Bucket, Fixed, Log
+from tests.proofs.limiters import Bucket, Counter, Fixed, Limiter, Log
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -67,3 +67,45 @@ def test_interrupted_and_lost() -> None:
     prober.stop("interrupted")
     assert prober.next(5) == Done("interrupted")
     assert prober.finding().kind == "unknown"
+
+
+SECONDS = 1_000_000_000
+ALONE: list[tuple[str, Limiter]] = [
+    ("token_bucket", Bucket(4.0, 60)),
+    ("fixed_window", Fixed(60, 10 * SECONDS, 3 * SECONDS)),
+    ("sliding_log", Log(60, 10 * SECONDS)),
+]
+
+
+@pytest.mark.parametrize(("kind", "limiter"), ALONE)
+def test_one_strange_answer_does_not_spoil_the_others(kind: str, limiter: Limiter) -> None:
+    seen = walk([limiter], ProbePlan(idle_s=30.0), random.Random(7), 5.0, spurious=frozenset([30])).finding
+    assert seen.kind == kind
+    assert seen.confirmed
+    assert not seen.shared
+    assert any("left out" in one for one in seen.reasons)
+    assert seen.rate_per_s == pytest.approx(4.0 if kind == "token_bucket" else 6.0, rel=0.01)
+
+
+def test_more_strange_answers_than_that_are_no_accidents() -> None:
+    often = frozenset(range(10, 3000, 12))
+    seen = walk([Log(60, 10 * SECONDS)], ProbePlan(idle_s=30.0), random.Random(7), 5.0, spurious=often).finding
+    assert not seen.confirmed
+    assert seen.safe_per_s is not None
+
+
+@pytest.mark.parametrize("charged", [True, False])
+def test_refused_requests_that_count(charged: bool) -> None:
+    for kind, limiter in (
+        ("token_bucket", Bucket(4.0, 60, charge_refused=charged)),
+        ("sliding_log", Log(60, 10 * SECONDS, charge_refused=charged)),
+    ):
+        seen = walk([limiter], ProbePlan(idle_s=30.0), random.Random(8), 5.0).finding
+        assert (seen.kind, seen.counts_refused) == (kind, charged)
+        assert seen.rate_per_s == pytest.approx(4.0 if kind == "token_bucket" else 6.0, rel=0.02)
+
+
+def test_a_counter_that_counts_refused_ones_is_never_taken_for_what_it_is_not() -> None:
+    limiter = Counter(60, 10 * SECONDS, 3 * SECONDS, charge_refused=True)
+    seen = walk([limiter], ProbePlan(idle_s=30.0), random.Random(9), 5.0).finding
+    assert (seen.kind == "sliding_counter" and seen.counts_refused) or not seen.confirmed
