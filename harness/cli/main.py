@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness import __version__
-from harness.cli import analyse, calibrate, dialects, report, run, runs, schema, simulate
+from harness.cli import analyse, calibrate, capacity, compare, dialects, ratelimit, report, run, runs, schema, simulate, soak, trend
 from harness.cli.terminal import Terminal
 from harness.errors import ExitCode, GuestswarmError
 
-COMMANDS = (run, report, runs, dialects, schema, simulate, analyse, calibrate)
+COMMANDS = (run, capacity, ratelimit, soak, compare, trend, report, runs, dialects, schema, simulate, analyse, calibrate)
 FAULT_FILE = "internal-fault.txt"
 
 

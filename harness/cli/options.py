@@ -17,15 +17,23 @@ if TYPE_CHECKING:
 _MAX_BYTES = 1 << 20
 
 
-def add_scenario_options(parser: argparse.ArgumentParser) -> None:
-    """The scenario and what may be changed about it, whatever is done with it."""
-    parser.add_argument("scenario", metavar="SCENARIO", help="a scenario file (.toml)")
+def add_scenario_options(parser: argparse.ArgumentParser, *, needed: bool = True) -> None:
+    """The scenario and what may be changed about it, whatever is done with it. `needed`: the command cannot do without one."""
+    parser.add_argument("scenario", metavar="SCENARIO", nargs=None if needed else "?", help="a scenario file (.toml)")
     parser.add_argument("--simulate", action="store_true", help="send the guests to the embedded simulator whatever the target is")
     parser.add_argument(
         "--simulator",
         type=Path,
         metavar="FILE",
         help="start the embedded simulator from this file instead: a [simulator] table or a whole scenario, TOML or JSON",
+    )
+    parser.add_argument(
+        "--include",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="settings that go over the scenario's, such as recommended.toml of `guestswarm ratelimit`; again for more",
     )
     parser.add_argument("--seed", metavar="N", help="[scenario] seed")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any key, such as load.loss_wait=10s")
@@ -75,6 +83,8 @@ def read_scenario(args: argparse.Namespace, more: Mapping[str, Any] | None = Non
 def _overrides(args: argparse.Namespace) -> dict[str, Any]:
     """Flags as dotted keys; the ones with a name of their own win over `--set`, which wins over `--simulator`."""
     overrides: dict[str, Any] = {}
+    for path in getattr(args, "include", ()):
+        overrides.update(leaves(_toml(path)))
     if args.simulator is not None:
         overrides["simulator"] = simulator_table(args.simulator)
     for pair in args.set:
@@ -100,8 +110,25 @@ def open_model(path: Path) -> bool:
     return isinstance(guests, dict) and "max_guests" in guests
 
 
+def leaves(table: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Dotted key to value, for everything in a table of tables."""
+    found: dict[str, Any] = {}
+    for key, value in table.items():
+        found |= leaves(value, f"{above}{key}.") if isinstance(value, dict) else {f"{above}{key}": value}
+    return found
+
+
 def simulator_table(path: Path) -> dict[str, Any]:
     """The `[simulator]` table of a file: of a whole scenario, or the file is the table. Raises UsageError."""
+    table = _toml(path)
+    inner = table.get("simulator", {} if "scenario" in table or "guests" in table else table)
+    if not isinstance(inner, dict):
+        raise UsageError("[simulator] is not a table", where=str(path))
+    return inner
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    """A file's table, TOML or (by its suffix) JSON. Raises UsageError."""
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise UsageError("is too large for a table of settings", where=str(path))
@@ -113,10 +140,7 @@ def simulator_table(path: Path) -> dict[str, Any]:
         raise UsageError(f"cannot be read: {error}", where=str(path)) from None
     if not isinstance(table, dict):
         raise UsageError("is not a table", where=str(path))
-    inner = table.get("simulator", {} if "scenario" in table or "guests" in table else table)
-    if not isinstance(inner, dict):
-        raise UsageError("[simulator] is not a table", where=str(path))
-    return inner
+    return table
 
 
 def judge_simulator(table: dict[str, Any]) -> None:

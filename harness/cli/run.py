@@ -70,12 +70,12 @@ def execute(args: argparse.Namespace, terminal: Terminal) -> int:
             return tell(run_plan("run", scenario, simulated=simulated), scenario, terminal, simulated=simulated)
         if not simulated:
             check_authorised(scenario, foreign_hosts(scenario), datetime.now(UTC))
-        secret = _secret(scenario, simulated)
+        secret = client_secret(scenario, simulated)
         folder = create_run(args.runs, scenario.name, manifest_of(scenario, simulated, args.runs))
         args.folder = folder
         resolved = folder / RESOLVED
         write_json(resolved, scenario.resolved())
-        run = _Run(scenario, folder, terminal, signals, secret, live_rules(scenario))
+        run = RunProcesses(scenario, folder, terminal, signals, secret, live_rules(scenario))
         return run.carry_out(simulated=simulated, tls=args.tls, resolved=resolved, runs=args.runs)
 
 
@@ -100,7 +100,7 @@ def live_rules(scenario: Scenario) -> list[LiveRule]:
     return rules
 
 
-def _secret(scenario: Scenario, simulated: bool) -> Secret:
+def client_secret(scenario: Scenario, simulated: bool) -> Secret:
     """The target's client secret. A simulator never gets the real one: it gets what its own table says, or a made-up one."""
     if not simulated:
         return scenario.client_secret() or Secret("")
@@ -211,11 +211,11 @@ def drive(
     """
     if not simulated:
         check_authorised(scenario, foreign_hosts(scenario), datetime.now(UTC))
-    secret = _secret(scenario, simulated)
+    secret = client_secret(scenario, simulated)
     folder = create_run(runs, scenario.name, {**manifest_of(scenario, simulated, calibrations or runs), **(more or {})})
     resolved = folder / RESOLVED
     write_json(resolved, scenario.resolved())
-    run = _Run(scenario, folder, terminal, signals, secret)
+    run = RunProcesses(scenario, folder, terminal, signals, secret)
     progress = run.progress("simulated" if simulated else ", ".join(scenario.hosts()))
     figures: dict[str, Any] = {}
     try:
@@ -231,8 +231,10 @@ def drive(
     return folder, Driven(status, figures)
 
 
-@dataclass(slots=True)
-class _Run:
+@dataclass
+class RunProcesses:
+    """Simulator, load child and report child of one run, from their start to their end."""
+
     scenario: Scenario
     folder: Path
     terminal: Terminal
@@ -245,7 +247,7 @@ class _Run:
     """It ended before its time; the load child was told to end for that reason."""
 
     @property
-    def _drain_s(self) -> float:
+    def drain_s(self) -> float:
         """The longest that a planned end takes."""
         load = self.scenario.load
         return (load.settle + self.scenario.loss_wait_ns + load.drain) / 1e9
@@ -254,25 +256,55 @@ class _Run:
         """What shows how it goes."""
         from harness.cli.progress import Progress
 
-        load, scenario = self.scenario.load, self.scenario
+        scenario = self.scenario
         return Progress(
             self.terminal,
-            (load.ramp + load.duration) / 1e9,
+            self.load_s,
             scenario.guests.planned,
             name=scenario.name,
             dialects=list(scenario.mix),
             where=where,
-            drain_s=self._drain_s,
+            drain_s=self.drain_s,
             rules=self.rules,
         )
 
+    # ---- what another kind of run does otherwise
+    @property
+    def load_s(self) -> float:
+        """Ramp and full load."""
+        load = self.scenario.load
+        return (load.ramp + load.duration) / 1e9
+
+    def order(self, resolved: Path, address: SimulatorAddress | None) -> LoadOrder:
+        """What the load child is told."""
+        return LoadOrder(str(resolved), {}, address)
+
+    def start_simulator(self, tls: bool) -> SimulatorProcess:
+        """Start it; also in the place of one that has ended."""
+        table = simulator_process_table(self.scenario)
+        secret_env = {SIM_SECRET_ENV: self.secret.reveal()}
+        return SimulatorProcess.start(table, self.folder, seed=self.scenario.seed, tls=tls, secret_env=secret_env)
+
+    def simulator_ended(self, progress: Progress, now_s: float) -> bool:  # noqa: ARG002
+        """It has, before its time. Returns whether the run must end for that."""
+        progress.say("The simulator has ended; the run cannot go on.")
+        return True
+
+    def take(self, line: Mapping[str, Any]) -> None:
+        """A line of the load child has come."""
+
+    def tick(self, now_s: float) -> None:
+        """A few times a second, while there is load."""
+
+    # ---- from its start to its end
     def carry_out(self, *, simulated: bool, tls: bool, resolved: Path, runs: Path) -> int:
+        """All of it; returns the exit code."""
         where = "simulated" if simulated else ", ".join(self.scenario.hosts())
         progress = self.progress(where)
         progress.begin(f"{self.scenario.name} · {', '.join(self.scenario.mix)} · {where} · {self.scenario.guests.planned} guests")
         try:
             with self.with_simulator(simulated=simulated, tls=tls) as address:
-                LoadOrder(str(resolved), {}, address).write(self.folder)
+                self.order(resolved, address).write(self.folder)
                 status = self.load(progress)
         except GuestswarmError:
             self._note_end("failed")
@@ -294,9 +326,7 @@ class _Run:
         if not simulated:
             yield None
             return
-        table = _simulator_table(self.scenario)
-        secret_env = {SIM_SECRET_ENV: self.secret.reveal()}
-        self.simulator = SimulatorProcess.start(table, self.folder, seed=self.scenario.seed, tls=tls, secret_env=secret_env)
+        self.simulator = self.start_simulator(tls)
         try:
             yield SimulatorAddress(self.simulator.port, self.simulator.control, self.simulator.ca)
         finally:
@@ -323,8 +353,8 @@ class _Run:
         """Read the child's lines until it ends, within a time that everything planned fits into."""
         from harness.cli.progress import read_line
 
-        load, drain_s = self.scenario.load, self._drain_s
-        deadline = time.monotonic() + (load.ramp + load.duration) / 1e9 + drain_s + _GRACE_S
+        drain_s = self.drain_s
+        deadline = time.monotonic() + self.load_s + drain_s + _GRACE_S
         told = 0
         buffer = b""
         assert child.stdout is not None
@@ -340,8 +370,8 @@ class _Run:
                 if now > deadline:
                     progress.say("The load child does not end: ended from outside.")
                     return
-                if self.simulator is not None and not self.simulator.running and not told:
-                    progress.say("The simulator has ended; the run cannot go on.")
+                gone = self.simulator is not None and not self.simulator.running and not told
+                if gone and self.simulator_ended(progress, now):
                     told = 1
                     self.simulator_lost = True
                     deadline = min(deadline, now + drain_s + _GRACE_S)
@@ -354,7 +384,9 @@ class _Run:
                     for raw in lines:
                         if (line := read_line(raw)) is not None:
                             progress.take(line, time.monotonic())
+                            self.take(line)
                 progress.tick(time.monotonic())
+                self.tick(time.monotonic())
 
     def _drain_notice(self, drain_s: float) -> str:
         again = "Ctrl-C again" if self.signals.first == signal.SIGINT else "A second signal"
@@ -424,7 +456,7 @@ def report_child(folder: Path, runs: Path, terminal: Terminal, signals: Signals)
                 return signals.exit_code if stopped else int(ExitCode.UNKNOWN)
 
 
-def _simulator_table(scenario: Scenario) -> Mapping[str, Any]:
+def simulator_process_table(scenario: Scenario) -> Mapping[str, Any]:
     """The simulator's table, with the client id that the guests will use."""
     table = dict(scenario.simulator)
     credentials = dict(table.get("credentials") or {})

@@ -13,6 +13,7 @@ from harness.errors import ExitCode
 _SUMMARIES = {
     "run": ("harness.report.summary", "summary_schema"),
     "capacity": ("harness.report.jobs.capacity_summary", "capacity_schema"),
+    "ratelimit": ("harness.report.jobs.ratelimit_summary", "ratelimit_schema"),
 }
 """Of what there is a schema, and what makes it."""
 

@@ -11,7 +11,10 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, Field, create_model, model_validator
 
+from harness.config.capacity import CapacityTable
+from harness.config.ratelimit import RatelimitTable
 from harness.config.secret import reference
+from harness.config.soak import SoakTable
 from harness.config.spelling import DurationField, NumberField, ShareField, SizeField, Table, Texts, fields_of, from_table, table_of
 from harness.core.pacing import Behaviour
 from harness.core.spread import seconds
@@ -158,6 +161,9 @@ _BEHAVIOUR = {
     "pacing": Literal["think", "schedule"],
     "max_in_flight": Annotated[int, Field(ge=1, le=100_000)],
     "text_bytes": Annotated[int, Field(ge=1, le=100_000)],
+    "send_rate": Annotated[NumberField, Field(ge=0)],
+    "send_rate_all": Annotated[NumberField, Field(ge=0)],
+    "send_burst": Annotated[int, Field(ge=1, le=100_000)],
 }
 
 if TYPE_CHECKING:
@@ -263,6 +269,9 @@ class _Document(Table):
     slo: SloTable = SloTable()
     health: Annotated[dict[str, Any], Field(description="Limits of the generator's own health.")] = Field(default_factory=dict)
     report: ReportTable = ReportTable()
+    capacity: CapacityTable = CapacityTable()
+    ratelimit: RatelimitTable = RatelimitTable()
+    soak: SoakTable = SoakTable()
     authorisation: AuthorisationTable | None = None
     simulator: Annotated[dict[str, Any], Field(description="The embedded simulator; it checks this table itself.")] = Field(
         default_factory=dict

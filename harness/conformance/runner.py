@@ -63,7 +63,7 @@ class Plan:
     compare: bool = True
     """Join journal and truth. False: what comes and goes is not what the engine did."""
     rows: str = "all"
-    """What the journal keeps of op rows. Other than `all` there is no truth kept either, and nothing to compare: for runs of many hours."""
+    """What the journal keeps of op rows. Other than `all` no truth is kept either, and nothing compared: for runs of many hours."""
     each: Callable[[int, Engine], None] | None = None
     """Called at the end of every interval."""
     tamper: Callable[[World, list[GuestSession], Recorder, Engine], None] | None = None

@@ -34,6 +34,12 @@ class Behaviour:
     """Share of messages before which the guest reloads the page."""
     text_bytes: int = 60
     """Length of a message's text before its marker."""
+    send_rate: float = 0.0
+    """Most messages per second of one guest, by its own pace; what is due sooner waits. 0: no such limit."""
+    send_rate_all: float = 0.0
+    """The same for all guests of a run together, who take turns; where it is given, `send_rate` does not count."""
+    send_burst: int = 1
+    """Messages that may leave at once under either, after a silence."""
 
 
 class Pacer:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable
 
 from harness.core import ops
 from harness.core.asking import Asking
 from harness.core.guest import Context, Op
 from harness.core.marker import mark, read_marker
+from harness.core.pace import Pace
 from harness.core.pacing import Pacer
 from harness.core.stamps import believable
 from harness.core.wire import Finished, SendText
@@ -41,6 +43,10 @@ class Talk(Asking, ABC):
         self._free_ns = 0
         self._by_key: dict[int, Op] = {}
         self._pacer = Pacer(context.behaviour, context.rng)
+        self.pace = Pace(self.behaviour.send_rate, max(self.behaviour.send_burst, 1)) if self.behaviour.send_rate > 0 else None
+        """The limit of messages that the guest keeps by itself, or one that it shares with others. None: there is none."""
+        self._paced: deque[tuple[int, int]] = deque()
+        """Messages that are held back for that: when they may leave, and when they were due."""
         self._seen_agent: dict[int, str] = {}
         self.listener: Callable[[str, int], None] | None = None
         """Told (`reply` | `confirmed` | `chatting` | `ended`, seq) for user tasks that wait."""
@@ -109,6 +115,8 @@ class Talk(Asking, ABC):
     def _on_shared_timer(self, name: str, now: int, due: int) -> None:
         if name == "send":
             self._on_send_due(now, due)
+        elif name == "own.pace":
+            self._pace_allows(now)
         elif name.startswith("reply:"):
             self._reply_missed(now, int(name[6:]))
         elif name == "length":
@@ -125,12 +133,13 @@ class Talk(Asking, ABC):
             return
         if self.behaviour.pacing == "schedule":
             self._arm("send", self._pacer.next(due))
-            if not self._can_speak() or sum(not op.confirmed for op in self.ops.values()) >= self.behaviour.max_in_flight:
+            waiting = len(self._paced) + sum(not op.confirmed for op in self.ops.values())
+            if not self._can_speak() or waiting >= self.behaviour.max_in_flight:
                 self.context.observer.record(ops.Noted(now, self.label, "send.dropped"))
                 return
-            self._speak(now, due)
+            self._speak_in_time(now, due)
         elif self._can_speak():
-            self._speak(now, due)
+            self._speak_in_time(now, due)
         else:
             self._held_send = due  # the dialect calls `_resume_sending` once it can
 
@@ -141,7 +150,32 @@ class Talk(Asking, ABC):
         self._free_ns = now
         if self._held_send and not self.stopping:
             due, self._held_send = self._held_send, 0
+            self._speak_in_time(now, due)
+
+    def _speak_in_time(self, now: int, due: int) -> None:
+        """Say it now, or as soon as the guest's own pace allows; it was meant for `due` all the same."""
+        wait = 0 if self.pace is None else self.pace.book(now)
+        if wait or self._paced:
+            self._paced.append((now + wait, due))
+            self._arm("own.pace", self._paced[0][0])
+        else:
             self._speak(now, due)
+
+    def _pace_allows(self, now: int) -> None:
+        """The pace lets one more go. What cannot be said now is held as if it were due now."""
+        if not self._paced or self.stopping or self.state in ("leaving", "between", "finished"):
+            self._paced.clear()
+            return
+        _, due = self._paced.popleft()
+        if self._can_speak():
+            self._free_ns = now  # its waiting was the guest's own doing, not the generator's
+            self._speak(now, due)
+        elif self.behaviour.pacing == "schedule":
+            self.context.observer.record(ops.Noted(now, self.label, "send.dropped"))
+        else:
+            self._held_send = due
+        if self._paced:
+            self._arm("own.pace", max(self._paced[0][0], now))
 
     def _speak(self, now: int, intended: int, text: str = "") -> Op:
         """Number, mark and journal a message, then transmit it."""
@@ -191,6 +225,8 @@ class Talk(Asking, ABC):
         if op.closed:
             return
         op.closed = True
+        if self.pace is not None and cause is FailureCause.RATE_LIMITED:
+            self.pace.empty(now)
         sent = op.sent_ns or now
         if measure:
             self.context.observer.record(
@@ -291,9 +327,10 @@ class Talk(Asking, ABC):
 
     def _end_conversation(self, now: int, complete: bool, cause: str = "") -> None:
         """Close the books of the current conversation: whatever is still open is of unknown outcome."""
-        for name in [name for name in self._timers if name in ("send", "length") or name.startswith("reply:")]:
+        for name in [name for name in self._timers if name in ("send", "length", "own.pace") or name.startswith("reply:")]:
             del self._timers[name]
         self._held_send = 0
+        self._paced.clear()
         self._withdraw()
         for op in list(self.ops.values()):
             if not op.replied and op.sent_ns:

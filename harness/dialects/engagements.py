@@ -26,6 +26,7 @@ from harness.dialects.engagements_frames import (
     socket_path,
     typing_frame,
 )
+from harness.dialects.engagements_probes import probes
 from harness.dialects.engagements_settings import EngagementsSettings
 from harness.dialects.registry import Dialect
 from harness.errors import FailureCause
@@ -302,6 +303,7 @@ class EngagementsSession(ChatGuest):
 
 DIALECT = Dialect(
     name="engagements",
+    probes=probes,
     published=False,
     transport="websocket",
     correlation="marker",

@@ -20,6 +20,7 @@ from harness.dialects.guests_frames import (
     typing_frame,
 )
 from harness.dialects.guests_jwt import Claims
+from harness.dialects.guests_probes import probes
 from harness.dialects.guests_rest import GuestsRest
 from harness.dialects.guests_settings import GuestsSettings
 from harness.dialects.guests_store import SHORT_LIFE, Activity, ActivityLog, Saved, SessionStore
@@ -288,6 +289,7 @@ def _kind(frame: Frame) -> str:
 
 DIALECT = Dialect(
     name="guests",
+    probes=probes,
     published=False,
     transport="websocket",
     correlation="marker",

@@ -20,6 +20,7 @@ from harness.core.wire import HttpFailure, HttpRequest, HttpResponse, SocketEnd
 from harness.dialects.longpoll_auth import Call, Outcome, cause_of
 from harness.dialects.longpoll_events import decode_guest
 from harness.dialects.longpoll_poll import PollingSession
+from harness.dialects.longpoll_probes import probes
 from harness.dialects.longpoll_send import CONVERSATION, JSON, Phase
 from harness.dialects.longpoll_settings import LongpollSettings
 from harness.dialects.registry import Dialect
@@ -394,6 +395,7 @@ class LongpollSession(PollingSession):
 
 DIALECT = Dialect(
     name="longpoll",
+    probes=probes,
     published=False,
     transport="REST to send, long polling to receive",
     correlation="marker",

@@ -15,6 +15,7 @@ from harness.core.session import Context, Op, Socket
 from harness.core.wire import HttpResponse
 from harness.dialects.messaging_acks import Acks, Settled
 from harness.dialects.messaging_frames import Acked, Trouble, decode, message_frame, socket_path, typing_frame
+from harness.dialects.messaging_probes import probes
 from harness.dialects.messaging_settings import MessagingSettings
 from harness.dialects.messaging_start import MessagingStart
 from harness.dialects.registry import Dialect
@@ -277,6 +278,7 @@ class MessagingSession(MessagingStart):
 
 DIALECT = Dialect(
     name="messaging",
+    probes=probes,
     published=False,
     transport="websocket",
     correlation="fifo_ack",

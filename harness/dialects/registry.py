@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from random import Random
 from typing import Any
 
+from harness.core.probing import Probes
 from harness.core.session import Context, GuestSession
 
 _BUILT_IN = {
@@ -49,6 +50,8 @@ class Dialect:
 
     needs: tuple[str, ...] = ("client_id", "credentials")
     """Keys of `[target]` that a real target must give."""
+    probes: Callable[[Any], Probes] | None = None
+    """What of it can be limited, by its settings, for `guestswarm ratelimit`. None: not said, so it cannot be probed."""
 
     def settings_with(self, settings: Any, faults: Iterable[str]) -> Any:
         """Settings of a guest that has these client faults; those that the dialect does not know change nothing."""

@@ -25,6 +25,7 @@ from harness.core.wire import HttpResponse
 from harness.dialects.registry import Dialect
 from harness.dialects.webchat_frames import decode, decode_skills, leave_frame
 from harness.dialects.webchat_link import NORMAL
+from harness.dialects.webchat_probes import probes
 from harness.dialects.webchat_settings import WebchatSettings
 from harness.dialects.webchat_talk import WebchatTalk
 from harness.errors import FailureCause
@@ -282,6 +283,7 @@ class WebchatSession(WebchatTalk):
 
 DIALECT = Dialect(
     name="webchat",
+    probes=probes,
     published=False,
     transport="websocket",
     correlation="echo",

@@ -25,6 +25,7 @@ from harness.dialects.webmessaging_frames import (
     presence,
     request,
 )
+from harness.dialects.webmessaging_probes import probes
 from harness.dialects.webmessaging_settings import CLIENT_FAULTS, WebmessagingSettings
 from harness.errors import FailureCause
 
@@ -423,6 +424,7 @@ class WebmessagingSession(WebmessagingFiles):
 
 DIALECT = Dialect(
     name="webmessaging",
+    probes=probes,
     published=True,
     transport="websocket",
     correlation="echo",

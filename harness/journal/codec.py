@@ -1,6 +1,6 @@
 """How a journal lies on disk: a file of chunks, each checked by itself, so that a torn or spoilt one costs only itself.
 
-Chunk, big-endian: magic `GSJ\\xf1`; u8 kind; u8 version; u16 zero; u32 number (from 0 at each header, without gaps);
+Chunk, big-endian: magic `GSJ\\xf1`; u8 kind; u8 version; u16 zero; u32 number (from a header's on, without gaps);
 u32 length of the payload; u32 CRC-32 of the payload; u32 CRC-32 of the 20 bytes before. The payload is MessagePack: for a
 header chunk `[run, worker]`, for the others one array of records. A file starts with a header chunk; a worker that opens an
 existing file writes another. The header's own checksum is what makes it safe to trust a length read after damage.
@@ -47,9 +47,9 @@ def chunk(kind: int, number: int, payload: bytes) -> bytes:
     return b"".join((head, _CRC.pack(zlib.crc32(head)), payload))
 
 
-def header_chunk(run: str, worker: str) -> bytes:
-    """The chunk that a file starts with."""
-    return chunk(HEADER, 0, msgspec.msgpack.encode((run, worker)))
+def header_chunk(run: str, worker: str, number: int = 0) -> bytes:
+    """The chunk that a file starts with. `number`: of the last chunk before it, in a file that goes on where another one ends."""
+    return chunk(HEADER, number, msgspec.msgpack.encode((run, worker)))
 
 
 def array_of(count: int, encoded: bytes | bytearray) -> bytes:

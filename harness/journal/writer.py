@@ -20,7 +20,8 @@ MAX_WAITING = 32 << 20
 class JournalWriter:
     """One worker's journal file. `write` is the `emit` of a `Recorder`."""
 
-    def __init__(self, path: Path, run: str, worker: str, *, sync: bool = False) -> None:
+    def __init__(self, path: Path, run: str, worker: str, *, sync: bool = False, number: int = 0) -> None:
+        """`number`: of the last chunk in the file that this one goes on from."""
         self.path = path
         self.error: JournalError | None = None
         """The last failure; stays set once anything was dropped, else until a write succeeds."""
@@ -36,7 +37,7 @@ class JournalWriter:
             self.written = os.fstat(self._fd).st_size
         except OSError as error:
             raise JournalError(f"cannot open the journal: {error.strerror}", where=str(path)) from None
-        if not self.write(header_chunk(run, worker)):
+        if not self.write(header_chunk(run, worker, number)):
             os.close(self._fd)
             self._fd = -1
             raise self.failure()

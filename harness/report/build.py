@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from harness.core.spread import parse_spread
-from harness.errors import RunFolderError
+from harness.errors import ExitCode, RunFolderError
 from harness.findings import Board
 from harness.journal.records import ONE_WAY
 from harness.metrics.histogram import Histogram
@@ -26,16 +26,18 @@ from harness.report.health import Books, health_lines, rule_limits
 from harness.report.junit import junit_xml
 from harness.report.latency import write_latencies
 from harness.report.markdown import report_markdown
-from harness.report.model import Figures, HealthLine, Model
+from harness.report.model import Figures, HealthLine, Model, Reason, SteadyLoad
 from harness.report.order import Orders
 from harness.report.order_facts import order_figures, order_params
+from harness.report.soak.model import SoakFigures, is_soak
 from harness.report.summary import summary_json
 from harness.report.text import clean
 from harness.report.truth import TruthRow, join, load_truth, uncompared
-from harness.report.verdict import Facts, judge
+from harness.report.verdict import Facts, exit_of, judge
 from harness.runs.folder import SUMMARY, free_reserve, read_manifest
 from harness.verdicts.check import WIDE, Evidence, bracket_width, doubted, judge_rules, readable
-from harness.verdicts.lattice import RuleResult
+from harness.verdicts.lattice import RuleResult, Verdict
+from harness.verdicts.windowed import WindowFold
 
 TRUTH = "truth.jsonl"
 HLOG = "latency.hlog"
@@ -54,7 +56,9 @@ def build_model(folder: Path, *, verdicts: Sequence[RuleResult] | None = None) -
     simulated = bool(manifest.get("simulated"))
     files, board = journals(folder), Board()
     params = order_params(manifest)
-    measured = fold(files, run=str(manifest.get("run", "")), by_id=simulated, board=board, orders=Orders(params))
+    measured = fold(
+        files, run=str(manifest.get("run", "")), by_id=simulated, board=board, orders=Orders(params), windows=_windows(manifest)
+    )
     ended = manifest.get("ended")
     complete = ended == "finished" and measured.first_ns >= 0 and not measured.damage.any
     found = figures(measured, manifest, complete=complete)
@@ -66,6 +70,9 @@ def build_model(folder: Path, *, verdicts: Sequence[RuleResult] | None = None) -
         found, ended, measured.damage, measured.interval_ns, until_ns, planned_ns, simulated, truth, state, detail, results, health
     )
     verdict, exit_code, reasons = judge(facts)
+    soak = None
+    if is_soak(manifest):
+        soak, verdict, exit_code, reasons = _soaked(folder, files, manifest, results, (verdict, exit_code, reasons))
     return Model(
         str(manifest.get("id") or folder.name),
         _scenario(manifest),
@@ -88,7 +95,26 @@ def build_model(folder: Path, *, verdicts: Sequence[RuleResult] | None = None) -
         reasons,
         calibrated(manifest, measured, _steady(measured, manifest)),
         order_figures(measured, manifest, found, health, params),
+        _steady_load(measured, _steady(measured, manifest)),
+        soak,
     )
+
+
+def _soaked(
+    folder: Path,
+    files: Sequence[Path],
+    manifest: dict[str, Any],
+    results: Sequence[RuleResult],
+    so_far: tuple[Verdict, int, list[Reason]],
+) -> tuple[SoakFigures, Verdict, int, list[Reason]]:
+    """A soak's series, and the verdict with what they say."""
+    from harness.report.soak.judge import judged, soak_figures  # scipy takes a while to load
+
+    verdict, exit_code, reasons = so_far
+    measures = [rule.subject for rule in readable([one.rule for one in results]) if rule.kind == "percentile"]
+    found = soak_figures(folder, files, manifest, [measure for measure in measures if measure not in ONE_WAY])
+    verdict, reasons = judged(found, verdict, reasons, mismatch=exit_code == ExitCode.INTERNAL)
+    return found, verdict, exit_of(verdict, mismatch=exit_code == ExitCode.INTERNAL, ended=manifest.get("ended")), reasons
 
 
 def build_report(folder: Path, *, verdicts: Sequence[RuleResult] | None = None) -> Model:
@@ -173,12 +199,7 @@ def _steady(measured: Measured, manifest: dict[str, Any]) -> tuple[int, int] | N
 
 def _evidence(measured: Measured, found: Figures, manifest: dict[str, Any], steady: tuple[int, int] | None) -> Evidence:
     guests = found.guests
-    sent, seconds, before = 0, 0.0, measured.first_ns
-    for point in measured.series:
-        if steady is not None and before >= steady[0] and point.at_ns <= steady[1]:
-            sent += point.counters.get("messages|invoked", 0)
-            seconds += (point.at_ns - before) / 1e9
-        before = point.at_ns
+    sent, seconds = _sent_steadily(measured, steady)
     whole = measured.first_ns >= 0 and not measured.damage.any
     return Evidence(
         _bounded(measured),
@@ -188,8 +209,42 @@ def _evidence(measured: Measured, found: Figures, manifest: dict[str, Any], stea
         seconds or None,
         whole and manifest.get("ended") in ("finished", "aborted"),
         unresolved=_unresolved(measured),
-        wide=float((manifest.get("health") or {}).get("bracket", WIDE)),
+        windows=measured.rule_windows,
+        wide=_wide(manifest),
     )
+
+
+def _windows(manifest: dict[str, Any]) -> WindowFold:
+    """What judges the windows of rules that must hold in every one."""
+    phases, plan = manifest.get("phases") or {}, manifest.get("planned") or {}
+    return WindowFold(
+        readable([str(text) for text in manifest.get("slo") or ()]),
+        begin_ns=phases.get("load"),
+        end_ns=phases.get("settle"),
+        ramp_ns=int(plan.get("ramp_ns", 0)),
+        duration_ns=plan.get("duration_ns"),
+        wide=_wide(manifest),
+    )
+
+
+def _wide(manifest: dict[str, Any]) -> float:
+    return float((manifest.get("health") or {}).get("bracket", WIDE))
+
+
+def _sent_steadily(measured: Measured, steady: tuple[int, int] | None) -> tuple[int, float]:
+    """Guests' messages within the full load, and how many seconds of whole intervals that is."""
+    sent, seconds, before = 0, 0.0, measured.first_ns
+    for point in measured.series:
+        if steady is not None and before >= steady[0] and point.at_ns <= steady[1]:
+            sent += point.counters.get("messages|invoked", 0)
+            seconds += (point.at_ns - before) / 1e9
+        before = point.at_ns
+    return sent, seconds
+
+
+def _steady_load(measured: Measured, steady: tuple[int, int] | None) -> SteadyLoad | None:
+    sent, seconds = _sent_steadily(measured, steady)
+    return SteadyLoad(round(sent / seconds, 3), round(seconds, 3)) if seconds else None
 
 
 def _unresolved(measured: Measured) -> dict[str, str]:
@@ -208,6 +263,8 @@ def _bounded(measured: Measured) -> dict[str, Histogram]:
 
 
 def _truth(path: Path, measured: Measured) -> tuple[list[TruthRow], str, str]:
+    if path.with_name("truth.1.jsonl").exists():
+        return uncompared(None), "restarted", "the simulator was started anew, and knew nothing of what the one before it did"
     if measured.identities is None:
         why = "op rows were not all kept" if measured.first_ns >= 0 else "the journal holds nothing"
         return uncompared(None), "rows", why

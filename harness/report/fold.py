@@ -16,12 +16,16 @@ from harness.core.ops import Row
 from harness.findings import Board
 from harness.journal.reader import JournalReader
 from harness.journal.records import LAG, ONE_WAY, Example, Interval, merge_counts, merge_examples, parts
+from harness.journal.segments import by_worker
+from harness.journal.segments import journals as journals
 from harness.metrics.health import merge_health
 from harness.metrics.histogram import Histogram
 from harness.metrics.one_way import OneWay, OneWayFold
 from harness.report.identities import Collector, Identities
 from harness.report.order import Orders
 from harness.report.order_pools import OrderFound
+from harness.verdicts.lattice import WindowResult
+from harness.verdicts.windowed import WindowFold
 
 _GUESTS = "guests"
 _LAGS = f"{LAG}|"
@@ -41,11 +45,13 @@ class Damage(msgspec.Struct):
     """Intervals that must have been there by their numbers."""
     unended: list[str] = []
     """Workers without a final interval: lost, killed, or still at work."""
+    lost: list[tuple[str, int, int]] = []
+    """Sessions that were lost and replaced: worker, end of the last interval, begin of the next session's first."""
 
     @property
     def any(self) -> bool:
         """Whether anything is missing."""
-        return bool(self.torn or self.unreadable or self.chunks or self.intervals or self.unended)
+        return bool(self.torn or self.unreadable or self.chunks or self.intervals or self.unended or self.lost)
 
 
 class Point(msgspec.Struct, array_like=True):
@@ -89,6 +95,8 @@ class Measured(msgspec.Struct):
     """The same windows of each worker by itself: one that is overloaded must not hide behind the others."""
     order: OrderFound | None = None
     """None where it was not asked for, or where rows were left out."""
+    rule_windows: dict[str, list[WindowResult]] = {}
+    """What each window of the rules came to that must hold in every one, by `rule.show()`."""
 
     def count(self, *names: str) -> int:
         """Sum of counters by their full names; what was never counted is 0."""
@@ -99,14 +107,16 @@ class Measured(msgspec.Struct):
         return {name[len(head) + 1 :]: count for name, count in self.counters.items() if name.startswith(head + "|")}
 
 
-def journals(folder: Path) -> list[Path]:
-    """The journal files of a run folder."""
-    return sorted(folder.glob("journal-*.bin"))
-
-
 def intervals(readers: Sequence[JournalReader]) -> Iterator[Interval]:
-    """Interval records of several files by time; the order of the files does not matter."""
-    return heapq.merge(*(reader.intervals() for reader in readers), key=_by_time)
+    """Interval records of several files by time, in whatever order they are given. One file of each worker is open at a time."""
+    known = {reader.path: reader for reader in readers}
+    chains = ([known[path] for path in paths] for paths in by_worker(known))
+    return heapq.merge(*(_chained(chain) for chain in chains), key=_by_time)
+
+
+def _chained(readers: Sequence[JournalReader]) -> Iterator[Interval]:
+    for reader in readers:
+        yield from reader.intervals()
 
 
 def _by_time(record: Interval) -> tuple[int, int, str, int]:
@@ -122,11 +132,18 @@ def op_rows(files: Iterable[Path]) -> Iterator[Row]:
 
 
 def fold(
-    files: Iterable[Path], *, run: str = "", by_id: bool = False, board: Board | None = None, orders: Orders | None = None
+    files: Iterable[Path],
+    *,
+    run: str = "",
+    by_id: bool = False,
+    board: Board | None = None,
+    orders: Orders | None = None,
+    windows: WindowFold | None = None,
 ) -> Measured:
     """Fold journal files. `by_id` also reads the op rows, for the join with truth (`run` is the run id in the markers).
 
     A `board` is shown every op row that was kept, `orders` too if none was left out: a gap in the rows is no gap in a stream.
+    `windows` is shown every interval as it goes by.
 
     Raises JournalError for a file that is no journal of ours; a damaged one is folded as far as it can be read.
     """
@@ -134,7 +151,10 @@ def fold(
     folder = _Folder()
     for record in intervals(readers):
         folder.take(record)
+        if windows is not None:
+            windows.take(record)
     measured = folder.finish()
+    measured.rule_windows = windows.finish() if windows is not None else {}
     workers = set(measured.workers)
     collector = Collector(run) if by_id and measured.rows_kept == "all" else None
     if measured.rows_kept != "all":
@@ -146,7 +166,7 @@ def fold(
                 if not isinstance(row, Interval):
                     for take in takers:
                         take(row)
-        if reader.torn:
+        if reader.torn and reader.worker not in measured.damage.torn:
             measured.damage.torn.append(reader.worker)
         measured.damage.unreadable += reader.corrupt
         measured.damage.chunks += reader.missing
@@ -182,14 +202,20 @@ class _Folder:
         self.windows: dict[int, dict[str, float]] = {}
         self.by_worker: dict[str, dict[int, dict[str, float]]] = {}
         self.one_way = OneWayFold()
+        self.sessions: dict[str, tuple[int, int, bool, dict[str, int]]] = {}
+        """By worker: its session, the end of its last interval, whether that was the final one, and its gauges."""
+        self.lost: list[tuple[str, int, int]] = []
 
     def take(self, record: Interval) -> None:
         self.indexes.setdefault(record.worker, set()).add(record.index)
         self.first = record.t0_ns if self.first < 0 else min(self.first, record.t0_ns)
         self.last = max(self.last, record.t1_ns)
         self.longest = max(self.longest, record.t1_ns - record.t0_ns)
+        self._session(record)
         if record.final:
             self.final.add(record.worker)
+        else:
+            self.final.discard(record.worker)
         self.rows.add(record.rows)
         self.suppressed += record.suppressed
         merge_counts(self.counters, record.counters)
@@ -205,6 +231,20 @@ class _Folder:
         changes, counts = self.points.setdefault(record.t1_ns, ({}, {}))
         merge_counts(changes, record.gauges)
         merge_counts(counts, record.counters)
+
+    def _session(self, record: Interval) -> None:
+        """A worker's next session: what the guests of the last one left open is over, said or not."""
+        number = int(record.health.get("session.last", 1))
+        before, last_ns, final, gauges = self.sessions.get(record.worker, (number, record.t0_ns, True, {}))
+        if number != before:
+            if not final:
+                self.lost.append((record.worker, last_ns, record.t0_ns))
+            over = {name: -value for name, value in gauges.items() if value}
+            merge_counts(self.gauges, over)
+            merge_counts(self.points.setdefault(last_ns, ({}, {}))[0], over)
+            gauges = {}
+        merge_counts(gauges, record.gauges)
+        self.sessions[record.worker] = (number, record.t1_ns, record.final, gauges)
 
     def _health(self, record: Interval) -> None:
         at = (record.t1_ns - 1) // HEALTH_WINDOW_NS * HEALTH_WINDOW_NS
@@ -230,6 +270,7 @@ class _Folder:
             0,
             sum(max(seen) + 1 - len(seen) for seen in self.indexes.values()),
             [worker for worker in self.indexes if worker not in self.final],
+            self.lost,
         )
         one_way = self.one_way.finish()
         for measure in ONE_WAY:

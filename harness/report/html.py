@@ -32,6 +32,7 @@ from harness.report.plots.marks import letter
 from harness.report.plots.reorder import reorder as draw_reorder
 from harness.report.plots.svg import picture
 from harness.report.series import Timeline, quantile_of, timeline
+from harness.report.soak.page import soak_context
 from harness.report.windows import Windows, fault_windows
 from harness.verdicts.lattice import RuleResult, Verdict
 
@@ -40,6 +41,8 @@ TRUTH = "truth.jsonl"
 _EXAMPLES_BYTES = 260_000
 """Pictures of conversations beyond this are left out; their words stay."""
 _GRAVITY = {Verdict.FAIL: 0, Verdict.UNKNOWN: 1, Verdict.PASS: 2}
+_MOST_WINDOWS = 100
+"""Windows of one rule on the page; `summary.json` has them all."""
 _NEEDS = {"p50": 20, "p90": 100, "p95": 200, "p99": 1_000, "p99.9": 10_000}
 
 
@@ -57,6 +60,7 @@ def _context(model: Model, folder: Path) -> dict[str, Any]:
     verdict, *more = model.reasons
     return {
         "model": model,
+        "soak": soak_context(model),
         "verdict": model.verdict.value,
         "word": verdict.text,
         "facts": _facts(model, [reason.text for reason in more]),
@@ -158,6 +162,7 @@ def _rules(rules: list[RuleResult]) -> list[dict[str, Any]]:
             "observed": _bound(rule.observed.value, rule.unit),
             "interval": _interval(rule),
             "samples": wording.count(rule.samples),
+            "windows": _windows_over(rule),
             "note": wording.shown(rule.note or ("" if rule.verdict is Verdict.PASS else rule.sentence), 240),
         }
         for rule in order
@@ -168,6 +173,21 @@ def _bound(value: float | None, unit: str) -> str:
     if value is None:
         return wording.DASH
     return wording.ms(value) if unit == "ms" else f"{value:,.4g}{' ' + wording.shown(unit, 20) if unit else ''}"
+
+
+def _windows_over(rule: RuleResult) -> list[tuple[str, str, str, str, str]]:
+    """Of a rule that must hold in every window those that are over or could not be judged."""
+    over = sorted((one for one in rule.windows or () if one.verdict is not Verdict.PASS), key=lambda one: _GRAVITY[one.verdict])
+    return [
+        (
+            one.verdict.value,
+            f"{wording.clock(one.t0_ns / 1e9)} – {wording.clock(one.t1_ns / 1e9)}",
+            _bound(one.observed.value, rule.unit),
+            wording.count(one.samples),
+            wording.shown(one.note, 240),
+        )
+        for one in over[:_MOST_WINDOWS]
+    ]
 
 
 def _interval(rule: RuleResult) -> str:

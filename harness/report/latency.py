@@ -1,4 +1,4 @@
-"""`latency.hlog`: every latency of the run, an interval a line, as HdrHistogram's tools read it."""
+"""`latency.hlog`: every latency of the run, an interval a line, as HdrHistogram's tools read it; of a long run a minute a line."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ from harness.metrics.hlog import HlogLine, write_hlog
 from harness.report.fold import intervals
 
 _OWN = ("send_delay",)
+LONG_NS = 3600 * 10**9
+"""A run that was to be longer has lines of a minute: a day of intervals is more than those tools are used to."""
+_MINUTE_NS = 60 * 10**9
 
 
 def write_latencies(out: IO[str], files: Iterable[Path], manifest: dict[str, Any]) -> None:
@@ -28,15 +31,20 @@ def write_latencies(out: IO[str], files: Iterable[Path], manifest: dict[str, Any
     base_ns, wall_ns = int(anchor.get("monotonic_ns", 0)), int(anchor.get("wall_ns", 0))
     records = intervals([JournalReader(path) for path in files])
     beyond: Counter[str] = Counter()
-    write_hlog(out, wall_ns / 1e9, _lines(records, base_ns, beyond))
+    long = (manifest.get("planned") or {}).get("duration_ns", 0) > LONG_NS
+    write_hlog(out, wall_ns / 1e9, _lines(records, base_ns, beyond, _MINUTE_NS if long else 0))
     for tag, number in sorted(beyond.items()):
         out.write(f"#[Beyond the range: {number} of {tag}]\n")
 
 
-def _lines(records: Iterator[Interval], base_ns: int, beyond: Counter[str]) -> Iterator[HlogLine]:
-    for (t0_ns, t1_ns), group in groupby(records, key=lambda record: (record.t0_ns, record.t1_ns)):
+def _lines(records: Iterator[Interval], base_ns: int, beyond: Counter[str], every_ns: int) -> Iterator[HlogLine]:
+    """Those of one interval, or of one stretch of `every_ns`, together."""
+    for _, group in groupby(records, key=lambda one: (one.t0_ns - base_ns) // every_ns if every_ns else (one.t0_ns, one.t1_ns)):
         merged: dict[str, Histogram] = {}
+        t0_ns = t1_ns = -1
         for record in group:
+            t0_ns = record.t0_ns if t0_ns < 0 else t0_ns
+            t1_ns = max(t1_ns, record.t1_ns)
             for name, sparse in record.histograms.items():
                 if parts(name)[0] in MEASURES or parts(name)[0] in _OWN:
                     if sparse.overflow:

@@ -11,6 +11,7 @@ from harness.metrics.one_way import State
 from harness.report.calibrated import Calibrated
 from harness.report.fold import Measured
 from harness.report.order_figures import OrderFigures
+from harness.report.soak.model import SoakFigures
 from harness.report.truth import TruthRow
 from harness.verdicts.lattice import RuleResult, Verdict
 
@@ -155,6 +156,14 @@ class Figures(msgspec.Struct):
     one_way: OneWayLine
 
 
+class SteadyLoad(msgspec.Struct, forbid_unknown_fields=True):
+    """What the guests did while all were there."""
+
+    messages_per_s: float
+    seconds: float
+    """Length of the steady part, in whole intervals."""
+
+
 class Model(msgspec.Struct):
     """Everything that a report says."""
 
@@ -183,6 +192,10 @@ class Model(msgspec.Struct):
     """What the machine was found to drive, and whether that speaks for this run."""
     order: OrderFigures | None = None
     """Order, duplication and loss by the standards; None where nobody asked for them."""
+    load: SteadyLoad | None = None
+    """None: there was no full load."""
+    soak: SoakFigures | None = None
+    """Series and what befell the run, if it is a soak."""
 
     @property
     def findings_complete(self) -> bool:

@@ -8,9 +8,11 @@ import msgspec
 
 from harness.findings import Finding
 from harness.report.calibrated import Calibrated
-from harness.report.model import Anomaly, ClockLine, Guests, Measures, Model, OneWayLine, Reason
+from harness.report.model import Anomaly, ClockLine, Guests, Measures, Model, OneWayLine, Reason, SteadyLoad
 from harness.report.order_figures import OrderFigures
+from harness.report.soak.summary import SeriesLine, SoakLine, series_lines, soak_line
 from harness.report.truth import MAX_IDS, TruthRow
+from harness.verdicts.lattice import RuleResult, WindowResult
 
 SCHEMA: Literal["guestswarm.summary/1"] = "guestswarm.summary/1"
 
@@ -39,7 +41,21 @@ class HealthCell(msgspec.Struct, forbid_unknown_fields=True):
     ok: bool | None
 
 
-class Rule(msgspec.Struct, forbid_unknown_fields=True):
+class RuleWindow(msgspec.Struct, forbid_unknown_fields=True):
+    """One window of a rule that must hold in every window; figures as in the rule."""
+
+    at_s: float
+    """Begin, in seconds since the run's start."""
+    length_s: float
+    verdict: Literal["PASS", "FAIL", "UNKNOWN"]
+    observed: float | None
+    low: float | None
+    high: float | None
+    samples: int | None
+    note: str
+
+
+class Rule(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """One rule and what it came to. Times are in milliseconds, shares in percent, the rest as the rule counts it.
 
     `low` and `high`: the 95 % interval of a percentile or a rate, the bounds of a count, or the bracket that left it open.
@@ -51,6 +67,8 @@ class Rule(msgspec.Struct, forbid_unknown_fields=True):
     high: float | None
     samples: int | None
     verdict: Literal["PASS", "FAIL", "UNKNOWN"]
+    windows: list[RuleWindow] | None = None
+    """Of a rule that must hold in every window: all of them, and what is observed is the worst. Absent for other rules."""
 
 
 class Summary(msgspec.Struct, forbid_unknown_fields=True):
@@ -79,6 +97,12 @@ class Summary(msgspec.Struct, forbid_unknown_fields=True):
     """What the machine was found to drive, where it was calibrated."""
     order: OrderFigures | None = None
     """Order, duplication and loss by the standards; null in a summary that was written before they were."""
+    load: SteadyLoad | None = None
+    """The steady rate; null where there was no full load."""
+    series: list[SeriesLine] | msgspec.UnsetType = msgspec.UNSET
+    """Of a soak alone: every figure that was followed and what it came to, the gravest first."""
+    soak: SoakLine | msgspec.UnsetType = msgspec.UNSET
+    """Of a soak alone."""
 
 
 def summary(model: Model) -> Summary:
@@ -100,11 +124,27 @@ def summary(model: Model) -> Summary:
         [HealthCell(line.name, line.value, line.limit, line.unit, line.ok) for line in model.health],
         model.figures.clocks,
         model.figures.one_way,
-        [Rule(r.rule, r.observed.value, r.observed.low, r.observed.high, r.samples, r.verdict.value) for r in model.rules],
+        [_rule(result) for result in model.rules],
         model.figures.failures,
         calibration=model.calibration,
         order=model.order,
+        load=model.load,
+        series=msgspec.UNSET if model.soak is None else series_lines(model.soak),
+        soak=msgspec.UNSET if model.soak is None else soak_line(model.soak),
     )
+
+
+def _rule(result: RuleResult) -> Rule:
+    seen = result.observed
+    windows = None if result.windows is None else [_window(one) for one in result.windows]
+    return Rule(result.rule, seen.value, seen.low, seen.high, result.samples, result.verdict.value, windows)
+
+
+def _window(one: WindowResult) -> RuleWindow:
+    length_s = round((one.t1_ns - one.t0_ns) / 1e9, 3)
+    seen = one.observed
+    at_s = round(one.t0_ns / 1e9, 3)
+    return RuleWindow(at_s, length_s, one.verdict.value, seen.value, seen.low, seen.high, one.samples, one.note)
 
 
 def _truth(row: TruthRow) -> TruthLine:

@@ -60,17 +60,18 @@ def judge(facts: Facts) -> tuple[Verdict, int, list[Reason]]:
         verdict = compose(parts)
     if not reasons:
         reasons = [_held(facts)]
-    return verdict, int(_exit(verdict, bool(mismatches), facts.ended)), reasons
+    return verdict, exit_of(verdict, mismatch=bool(mismatches), ended=facts.ended), reasons
 
 
-def _exit(verdict: Verdict, mismatch: bool, ended: str | None) -> ExitCode:
+def exit_of(verdict: Verdict, *, mismatch: bool, ended: str | None) -> int:
+    """The exit code: a contradiction with the simulator before all else, then a signal, then the verdict."""
     if mismatch:
-        return ExitCode.INTERNAL
+        return int(ExitCode.INTERNAL)
     if ended == "interrupted":
-        return ExitCode.INTERRUPTED
+        return int(ExitCode.INTERRUPTED)
     if ended == "terminated":
-        return ExitCode.TERMINATED
-    return {Verdict.PASS: ExitCode.PASS, Verdict.FAIL: ExitCode.FAIL, Verdict.UNKNOWN: ExitCode.UNKNOWN}[verdict]
+        return int(ExitCode.TERMINATED)
+    return int({Verdict.PASS: ExitCode.PASS, Verdict.FAIL: ExitCode.FAIL, Verdict.UNKNOWN: ExitCode.UNKNOWN}[verdict])
 
 
 def _equal(truth: Sequence[TruthRow]) -> bool:
@@ -110,12 +111,22 @@ def _unfinished(facts: Facts) -> list[Reason]:
         gap = missing if damage.any or facts.at_ns is None else ""
         code, text = _ENDS.get(facts.ended, ("incomplete", f"The run ended{{at}} ({facts.ended})."))
         return [Reason(code, text.format(at=at) + gap)]
+    if damage.lost:
+        return [Reason("worker_lost", _replaced(damage, missing))]
     if damage.any:
         who = sorted({*damage.torn, *damage.unended})
         if who:
             return [Reason("worker_lost", f"The journal of {_listed('worker', who)} has no end.{missing}")]
         return [Reason("incomplete", f"The journal is not whole.{missing}")]
     return []
+
+
+def _replaced(damage: Damage, missing: str) -> str:
+    """Load children that were lost and replaced while the run went on."""
+    times = len(damage.lost)
+    pause = sum(after - before for _, before, after in damage.lost)
+    first = "A load child was lost and another one went on" if times == 1 else f"{times} load children were lost and others went on"
+    return f"{first} after {max(pause, 0) / 1e9:.0f} s: what was under way then is in no figure.{missing}"
 
 
 _ENDS = {

@@ -23,6 +23,8 @@ from harness.runs.folder import SCHEMA, write_json
 
 CLIENT_SECRET_ENV = "GUESTSWARM_CLIENT_SECRET"  # noqa: S105
 """The client secret, for the load child."""
+FURTHER_SECRETS_ENV = "GUESTSWARM_FURTHER_SECRETS"
+"""Secrets of `[ratelimit] credentials`, for the probe child: a JSON list in their order."""
 CONTROL_TOKEN_ENV = "GUESTSWARM_CONTROL_TOKEN"  # noqa: S105
 """The bearer token of the simulator's control listener, for the load child."""
 LOAD_ORDER = "load.json"
@@ -47,6 +49,27 @@ class SimulatorAddress:
 
 
 @dataclass(frozen=True, slots=True)
+class Session:
+    """One stretch of a run that outlives its load child: numbers go on where the stretch before it ended.
+
+    A run with sessions does not end where its journal cannot be written for a time.
+    """
+
+    number: int = 1
+    first_slot: int = 1
+    """Of its guests: no two sessions of a run share one, so that no message has the id of another."""
+    first_interval: int = 0
+    first_segment: int = 1
+    """Of its journal files."""
+    segment_bytes: int = 0
+    """Size at which a journal file is closed and the next begun; 0: never."""
+    segment_ns: int = 0
+    """The same by age."""
+    begins: bool = True
+    """Whether the simulator is told that the run begins; not by a session that takes the place of one that was lost."""
+
+
+@dataclass(frozen=True, slots=True)
 class LoadOrder:
     """`load.json`: what the load child is to do. The scenario is the resolved one, environment and flags already in it."""
 
@@ -54,6 +77,8 @@ class LoadOrder:
     """Path of the resolved scenario; `load_scenario` reads it."""
     overrides: dict[str, Any] = field(default_factory=dict)
     simulator: SimulatorAddress | None = None
+    session: Session | None = None
+    """None: the run is one load child's, from its begin to its end."""
 
     def write(self, folder: Path) -> Path:
         """Put it into the run folder."""
@@ -69,8 +94,13 @@ class LoadOrder:
             value = json.loads(path.read_text("utf-8"))
             if value["schema"] != _LOAD_SCHEMA:
                 raise ValueError("version")
-            address = value["simulator"]
-            return cls(value["scenario"], dict(value["overrides"]), SimulatorAddress(**address) if address else None)
+            address, session = value["simulator"], value.get("session")
+            return cls(
+                value["scenario"],
+                dict(value["overrides"]),
+                SimulatorAddress(**address) if address else None,
+                Session(**session) if session else None,
+            )
         except (OSError, ValueError, KeyError, TypeError):
             raise RunFolderError("not a load order of this version", where=str(path)) from None
 

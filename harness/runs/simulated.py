@@ -18,6 +18,8 @@ from harness.runs.folder import write_json
 from harness.runs.process import Child, first_line, spawn, stop
 
 SIM_SECRET_ENV = "GUESTSWARM_SIM_SECRET"  # noqa: S105
+SIM_TOKEN_ENV = "GUESTSWARM_SIM_TOKEN"  # noqa: S105
+"""The start token of a simulator that takes the place of another."""
 COMMAND = (sys.executable, "-m", "harness.simulator")
 _READY_S = 20.0
 
@@ -52,10 +54,13 @@ class SimulatorProcess:
         tls: bool = False,
         secret_env: Mapping[str, str] | None = None,
         ready_s: float = _READY_S,
+        like: SimulatorProcess | None = None,
+        truth: bool = True,
     ) -> SimulatorProcess:
         """Start it on free loopback ports with the `[simulator]` table `config`; return once it listens.
 
-        `secret_env` is added to its environment. Truth goes to `truth.jsonl` in `folder`. Raises GuestswarmError with the
+        `secret_env` is added to its environment. Truth goes to `truth.jsonl` in `folder`, if `truth`. `like`: a simulator that has
+        ended, and whose ports and token this one takes over. Raises GuestswarmError with the
         simulator's own first words if it ends or stays silent.
         """
         folder = Path(folder)
@@ -65,7 +70,13 @@ class SimulatorProcess:
         argv += ["--seed", str(seed)]
         if tls:
             argv.append("--tls")
-        child = spawn(argv, env={**os.environ, **(secret_env or {})}, errors=errors)
+        if not truth:
+            argv += ["--truth", os.devnull]
+        token_env = {}
+        if like is not None:
+            argv += ["--port", str(like.port), "--control", str(urlsplit(like.control).port)]
+            token_env[SIM_TOKEN_ENV] = like.token
+        child = spawn(argv, env={**os.environ, **(secret_env or {}), **token_env}, errors=errors)
         try:
             ready = _ready_line(child, ready_s)
             port, control, token = int(ready["port"]), f"http://127.0.0.1:{int(ready['control'])}", str(ready["token"])

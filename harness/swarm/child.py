@@ -26,7 +26,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO
 
 import gevent
 from gevent.monkey import get_original
@@ -79,6 +79,8 @@ def _run(folder: Path, say: Outlet) -> int:
         str(manifest["run"]),
         Secret(os.environ.pop(CLIENT_SECRET_ENV, "")),
         int(anchor["wall_ns"]) - int(anchor["monotonic_ns"]),
+        first_slot=order.session.first_slot if order.session else 1,
+        session=order.session,
     )
     control = None
     token = os.environ.pop(CONTROL_TOKEN_ENV, "")
@@ -86,8 +88,8 @@ def _run(folder: Path, say: Outlet) -> int:
         control = SimulatorControl(order.simulator.control, token)
     network = network_of(scenario, order.simulator)
     load = LoadRun(plan, network, control=control, say=say)
-    _obey_signals(load)
-    _mind_the_parent(load)
+    obey_signals(load)
+    mind_the_parent(load)
     try:
         load.preflight()
     except GuestswarmError:
@@ -169,15 +171,25 @@ class Unfailing(io.TextIOBase):
         return self._stream.fileno()
 
 
-def _obey_signals(load: LoadRun) -> None:
+class Stoppable(Protocol):
+    """What a load process does, as far as it can be told to end."""
+
+    def told_to_stop(self, word: str) -> None:
+        """`interrupted` or `terminated`: drain; told again: at once."""
+
+    def hurry_from_thread(self) -> None:
+        """The parent has gone: end now. Called from another thread."""
+
+
+def obey_signals(load: Stoppable, early: Sequence[int] = _EARLY) -> None:
     """SIGINT and SIGTERM: drain; again: at once. What came before is obeyed as well."""
     for number, word in _WORDS.items():
         gevent.signal_handler(number, load.told_to_stop, word)
-    for early in _EARLY:
-        load.told_to_stop(_WORDS[signal.Signals(early)])
+    for told in early:
+        load.told_to_stop(_WORDS[signal.Signals(told)])
 
 
-def _mind_the_parent(load: LoadRun) -> None:
+def mind_the_parent(load: Stoppable) -> None:
     """An OS thread that reads our stdin, where that is a pipe: its end is the end of the parent, and of us."""
     try:
         if not stat.S_ISFIFO(os.fstat(0).st_mode):

@@ -30,20 +30,22 @@ from harness.config import Scenario, window_left
 from harness.core import ops
 from harness.core.credentials import Secret
 from harness.core.ops import Observer
+from harness.core.pace import Pace
 from harness.core.pacing import Behaviour
 from harness.core.session import Context, GuestSession
 from harness.dialects.registry import all_dialects, drawn_faults
 from harness.errors import GuestswarmError, NotAuthorisedError, RunFolderError, UnreachableError, UsageError
 from harness.journal.records import Interval
-from harness.journal.writer import JournalWriter
+from harness.journal.segments import SegmentedWriter
 from harness.metrics.recorder import Recorder
 from harness.report.health import rule_limits
 from harness.report.live import LiveTotals, live_line
 from harness.runs.folder import update_manifest
-from harness.runs.manifest import SimulatorAddress
+from harness.runs.manifest import Session, SimulatorAddress
 from harness.swarm.arrivals import Arrivals, gap_of
 from harness.swarm.engines.greenlet import GreenletGuest
 from harness.swarm.guard import Guard
+from harness.swarm.memory import RELEASE_EVERY_NS, releaser
 from harness.swarm.network import Ceiling, Network
 from harness.swarm.preflight import knock
 from harness.swarm.tls import client_context
@@ -96,6 +98,8 @@ class Plan:
     """Whether the load ends by the scenario's duration; else whoever hosts the run ends it."""
     last: bool = True
     """Whether this process settles and seals the simulator and writes the manifest (one of a run does)."""
+    session: Session | None = None
+    """Of a run that outlives its load child; None: of any other."""
 
 
 class Place:
@@ -131,7 +135,18 @@ class LoadRun:
         self.faults: list[str] = []
         """Tracebacks of the first sessions that failed by our fault."""
         self._say = say or _nobody
-        self._writer = JournalWriter(plan.folder / f"journal-{plan.worker}.bin", plan.run, plan.worker)
+        session = plan.session or Session()
+        self._writer = SegmentedWriter(
+            plan.folder,
+            plan.run,
+            plan.worker,
+            first=session.first_segment,
+            max_bytes=session.segment_bytes,
+            max_ns=session.segment_ns,
+            start_ns=time.monotonic_ns(),
+        )
+        self._rows_before = ""
+        """What was kept of rows before the journal could not be written any more; empty: it can."""
         self.recorder = Recorder(
             plan.run,
             plan.worker,
@@ -140,6 +155,7 @@ class LoadRun:
             rows=scenario.report.rows,
             max_bytes=scenario.report.max_bytes,
             loss_wait_ns=scenario.loss_wait_ns,
+            first_index=session.first_interval,
         )
         self._observer: Observer = tee(self.recorder) if tee else self.recorder
         self.watch = Watch(self.recorder)
@@ -149,6 +165,9 @@ class LoadRun:
         self._target = replace(scenario.session_target(plan.secret), bases=network.bases)
         self._open_model = scenario.guests.count is None
         self._behaviour = self._behave(scenario.guests.behaviour())
+        together = self._behaviour.send_rate_all * plan.share
+        self._pace = Pace(together, self._behaviour.send_burst, time.monotonic_ns()) if together > 0 else None
+        """What all guests of this process share; None: nothing."""
         self._settings = {name: scenario.settings(name) for name in scenario.mix}
         self._arrivals: Arrivals | None = None
         self._waiting: deque[Place] = deque()
@@ -161,7 +180,7 @@ class LoadRun:
         self._hub: Any = get_hub()
         self._draining = False
         self._drained = Event()
-        self._ports = self._files = self._told = 0
+        self._ports = self._files = self._told = self._dropped = 0
         self._fault_told = False
         self._rules = (
             RuleWatch(scenario.slo, grace_ns=scenario.slo_table.grace, abort=scenario.slo_table.abort) if scenario.slo else None
@@ -225,7 +244,7 @@ class LoadRun:
         plan, scenario = self.plan, self.plan.scenario
         guests = plan.guests or scenario.guests.planned
         gap = gap_of(guests, scenario.load.ramp, (scenario.guests.arrivals_per_s or 0) * plan.share)
-        if self.control is not None and plan.last:
+        if self.control is not None and plan.last and (plan.session is None or plan.session.begins):
             self.control.begin()
         gc.collect()
         gc.freeze()
@@ -359,6 +378,8 @@ class LoadRun:
         )
         session = dialect.session(context, dialect.settings_with(self._settings[place.dialect], faults))
         session.scripted = place.scripted
+        if self._pace is not None:
+            session.pace = self._pace
         guest = place.guest = GreenletGuest(session, self.network, self._on_fault)
         self._guests.add(guest)
         guest.start()
@@ -402,13 +423,17 @@ class LoadRun:
             self.end()
 
     def _close_intervals(self) -> None:
-        every = self.plan.scenario.load.interval
+        every, release = self.plan.scenario.load.interval, releaser()
         due = time.monotonic_ns() + every
+        released = due
         while True:
             gevent.sleep(max(due - time.monotonic_ns(), 0) / 1e9)
             if self.closed:
                 return
             self._close_interval()
+            if due - released >= RELEASE_EVERY_NS:
+                release()
+                released = due
             due = max(due + every, time.monotonic_ns())
 
     def _close_interval(self, *, final: bool = False) -> None:
@@ -416,11 +441,10 @@ class LoadRun:
         watch.count("ports.exhausted", guard.no_ports - self._ports)
         watch.count("open_files.refused", guard.no_files - self._files)
         self._ports, self._files = guard.no_ports, guard.no_files
-        watch.count("journal.errors", 1 if self._writer.error else 0)
-        if self._writer.error is not None and not self.over:
-            self._say({"kind": "fault", "name": "journal", "text": f"{self._writer.error.what}: the run ends here"})
-            self.end("journal")
+        self._mind_the_journal()
         figures, histograms = watch.close()
+        if self.plan.session is not None:
+            figures["session.last"] = self.plan.session.number
         interval = self.recorder.close_interval(time.monotonic_ns(), figures, histograms, final=final)
         self._say(
             live_line(
@@ -438,11 +462,37 @@ class LoadRun:
             sys.stderr.write(self.recorder.fault)
             self._say({"kind": "fault", "name": "recorder", "text": self.recorder.fault.strip().rpartition("\n")[2]})
 
+    def _mind_the_journal(self) -> None:
+        """A journal that cannot be written ends the load. A run of sessions goes on, and what waits is written when there is room.
+
+        Until then it does without op rows, which would soon be more than can be kept.
+        """
+        writer, watch, session = self._writer, self.watch, self.plan.session
+        if session is None:
+            watch.count("journal.errors", 1 if writer.error else 0)
+            if writer.error is not None and not self.over:
+                self._say({"kind": "fault", "name": "journal", "text": f"{writer.error.what}: the run ends here"})
+                self.end("journal")
+            return
+        watch.count("journal.errors", writer.dropped - self._dropped)
+        self._dropped = writer.dropped
+        if writer.waiting:
+            watch.count("journal.waits")
+            if not self._rows_before:
+                self._rows_before, self.recorder.rows = self.recorder.rows, "none"
+                what = writer.error.what if writer.error else "the journal cannot be written"
+                self._say({"kind": "fault", "name": "journal", "text": f"{what}: the run goes on without op rows"})
+        elif self._rows_before:
+            self.recorder.rows, self._rows_before = self._rows_before, ""
+            self._say({"kind": "fault", "name": "journal", "text": "the journal can be written again", "on": False})
+        if not self.over and writer.rotate(time.monotonic_ns()):
+            self._say({"kind": "rotated", "file": writer.path.name})
+
     def _watch_rules(self, interval: Interval) -> None:
         """Say how the rules stand, and end the load where they ask for that. One process sees only its own share of the guests."""
         if self._rules is None or not self.plan.timed or self.over:
             return
-        abort = self._rules.take(interval)
+        abort = self._rules.take(interval, self.phases.get("load"))
         self._say({"kind": "rules", "states": self._rules.states})
         if abort is not None:
             self._aborted = abort
@@ -483,15 +533,21 @@ class LoadRun:
         gc.unfreeze()
         if not self._hurry.is_set():  # who does not wait cannot have read everything that was handed over
             self._tell_simulator("seal")
-        if self._writer.error is not None and self.ended == "finished":
+        if self._writer.error is not None and self.ended == "finished" and self.plan.session is None:
             self.ended = "journal"
         if self.plan.last:
             try:
                 aborted = {"rule": self._aborted.rule, "at_ns": self._aborted.at_ns} if self._aborted else None
-                update_manifest(self.plan.folder, {"phases": self.phases, "ended": self.ended, "aborted": aborted})
+                update_manifest(self.plan.folder, {"phases": self._whole_phases(), "ended": self.ended, "aborted": aborted})
             except RunFolderError as error:  # what was gathered is in the journal all the same
                 self._say({"kind": "note", "text": f"{error.where}: {error.what}"})
         self._say({"kind": "end", "ended": self.ended})
+
+    def _whole_phases(self) -> dict[str, int]:
+        """The phases as the whole run has them: it began with its first session."""
+        if self.plan.session is None or self.plan.session.number == 1:
+            return self.phases
+        return {name: at for name, at in self.phases.items() if name not in ("ramp", "load")}
 
     def _wait_until(self, condition: Callable[[], bool], at_most_ns: int) -> None:
         deadline = time.monotonic_ns() + at_most_ns

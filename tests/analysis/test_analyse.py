@@ -147,6 +147,7 @@ def test_vectors_by_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) 
         ('{"id": 1, "sent": [[1, 0, 1, "yes"]]}', "outcome 'yes'"),
         ('{"sent": [], "arrivals": [[1, 5, "pull", 1, "m"]]}', "channel 'pull'"),
         ('{"sent": [[1]]}', "no row of 4"),
+        ('{"sent": [[1, 0, 1, "ok"]], "arrivals": [[1, "soon"]]}', "time 'soon' is no time"),
         ('{"sent": [1]}', "no row of 4"),
         ('{"vectors": 3}', "no array"),
         ("{]", "no JSON"),

@@ -1018,3 +1018,46 @@ def test_samples_are_of_known_measures_and_states_of_known_names() -> None:
     guest.do(guest.session.close)
     assert {row.measure for row in guest.rows.of(ops.Sample)} <= set(ops.MEASURES)
     assert set(guest.states()) <= set(ops.STATES)
+
+
+def test_a_guest_with_a_pace_of_its_own_speaks_no_faster_and_drops_nothing_that_can_wait() -> None:
+    guest = Webchat(replace(CALM, pacing="schedule", period=fixed(0.25), send_rate=1.0, send_burst=2))
+    conn = guest.chatting()
+    guest.run(10 * S)
+    frames = [f for f in guest.frames() if f["type"] == "message"]
+    assert 10 <= len(frames) <= 12  # two at once, then one a second
+    meant = [row.intended_ns for row in guest.rows.of(ops.Invoked)]
+    assert meant == sorted(meant)
+    assert meant[-1] <= guest.now - 5 * S  # what it waited is told, not hidden
+    guest.echo(conn, frames[-1])
+    (sample,) = guest.rows.samples("echo")
+    assert sample.free_ns > sample.intended_ns
+    assert sample.start_ns - sample.free_ns < S // 10
+
+
+def test_a_refusal_takes_the_guests_burst_from_it() -> None:
+    guest = Webchat(replace(CALM, pacing="schedule", period=fixed(0.25), send_rate=0.1, send_burst=3))
+    conn = guest.chatting()
+    guest.run(1 * S // 2)
+    (*_, frame) = [f for f in guest.frames() if f["type"] == "message"]
+    guest.push(conn, {"type": "error", "code": "RATE_LIMITED", "messageId": frame["messageId"], "retryAfter": 0})
+    guest.run(8 * S)
+    assert not [f for f in guest.frames() if f["type"] == "message"]
+    guest.run(3 * S)
+    assert len([f for f in guest.frames() if f["type"] == "message"]) == 1
+
+
+def test_guests_who_share_a_pace_take_turns() -> None:
+    from harness.core.pace import Pace
+
+    together = Pace(1.0, 1, late_ns=0)
+    guests = [Webchat(replace(CALM, pacing="schedule", period=fixed(0.5)), seed=f"guest-{n}") for n in range(2)]
+    for guest in guests:
+        guest.session.pace = together
+        guest.chatting()
+    for _ in range(40):
+        for guest in guests:
+            guest.run(S // 4)
+    said = [[f for f in guest.frames() if f["type"] == "message"] for guest in guests]
+    assert 9 <= sum(map(len, said)) <= 12
+    assert min(map(len, said)) >= 4

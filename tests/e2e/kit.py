@@ -64,13 +64,15 @@ def call(*arguments: object, env: Mapping[str, str] | None = None, timeout_s: fl
 
 
 class Run:
-    """`guestswarm run`, its own process group, its words in files. Leaves nothing alive."""
+    """`guestswarm run` (or another job), its own process group, its words in files. Leaves nothing alive."""
 
-    def __init__(self, folder: Path, *arguments: object, scenario: Path = TINY, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, *arguments: object, scenario: Path = TINY, env: Mapping[str, str] | None = None, command: str = "run"
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.runs = folder / "runs"
         self._out, self._err = folder / "stdout", folder / "stderr"
-        argv = guestswarm("run", scenario, "--runs", self.runs, *arguments)
+        argv = guestswarm(command, scenario, "--runs", self.runs, *arguments)
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self.process = subprocess.Popen(
                 argv,

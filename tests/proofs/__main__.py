@@ -11,8 +11,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,23 +20,24 @@ from harness.conformance.runner import Outcome, Plan, run
 from harness.conformance.scenarios import every_fault
 from harness.core.pacing import Behaviour
 from harness.core.spread import around, seconds
-from tests.proofs import omission
+from tests.proofs import capacity, capacity_real, drift, metrics, nights, omission, ratelimit, soak
+from tests.proofs.frame import Part, Unfinished, judged, said
 
 ROOT = Path(__file__).parent.parent.parent
 FOLDER = ROOT / "docs" / "proofs"
 LIMIT_S = 460.0
-
-Trial = Callable[[int], dict[str, Any]]
+_AHEAD = 4
+"""Trials handed to each process at a time, so that it does not wait for a slow one of its neighbour's."""
 
 
 def _git(*words: str) -> str:
     return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
 
 
-def code_version() -> str:
-    """The commit, and the tree of the code alone, so that committing a result does not make the next part start anew."""
-    trees = " ".join(_git("rev-parse", "--short", f"HEAD:{name}") for name in ("harness", "tests"))
-    dirty = "+changes" if _git("status", "--porcelain", "harness", "tests", "locustfiles") else ""
+def code_version(of: Sequence[str]) -> str:
+    """The trees of what a part hangs on, so that committing a result, or other code, does not make it start anew."""
+    trees = " ".join(_git("rev-parse", "--short", f"HEAD:{name}") for name in of)
+    dirty = "+changes" if _git("status", "--porcelain", *of) else ""
     return f"{trees}{dirty}"
 
 
@@ -84,20 +85,44 @@ def real_runs(seed: int) -> dict[str, Any]:
     }
 
 
-PARTS: dict[str, tuple[Trial, int, int]] = {
-    "virtual-day": (virtual_day, 2, 1),
-    "virtual-seeds": (virtual_seeds, 200, 1),
-    "real-runs": (real_runs, 20, 3),
-    "omission": (omission.trial, 3, 1),
+_SEARCH = (
+    *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "harness" / "search").glob("*.py")),
+    *("harness/metrics/kendall.py", "harness/metrics/steady.py", "tests/proofs/capacity.py"),
+    *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "tests" / "search").glob("*.py")),
+)
+_LIMITS = ("harness/search/limits", "tests/proofs/ratelimit.py", "tests/proofs/limiters.py", "tests/proofs/limit_world.py")
+_DRIFT = ("harness/drift", "harness/metrics/kendall.py", "tests/drift/shapes.py", "tests/proofs/drift.py")
+_METRICS = ("harness/metrics", "harness/analysis", "harness/core", "harness/journal", "tests/metrics", "tests/proofs/metrics.py")
+
+PARTS: dict[str, Part] = {
+    "virtual-day": Part(virtual_day, 2),
+    "virtual-seeds": Part(virtual_seeds, 200, at_once=2, forked=True),
+    "real-runs": Part(real_runs, 20, at_once=3),
+    "omission": Part(omission.trial, 3),
+    "metrics": Part(metrics.trial, 3, of=_METRICS),
+    "nights": Part(nights.trial, 400, 2, nights.judge, ("harness/drift", "tests/proofs/nights.py"), forked=True),
+    "leak-judge": Part(drift.leak_trial, 3, judge=drift.leak_judge, of=_DRIFT),
+    "change-point": Part(drift.change_trial, 3, judge=drift.change_judge, of=_DRIFT),
+    "capacity-virtual": Part(capacity.trial, 200, 2, capacity.judge, _SEARCH, forked=True),
+    "capacity-service": Part(capacity.service_trial, 50, 2, capacity.judge, _SEARCH, forked=True),
+    "capacity-real": Part(capacity_real.trial, 5),
+    "ratelimit-token-bucket": Part(ratelimit.token_bucket, 200, 2, ratelimit.judge_bucket, _LIMITS, forked=True),
+    "ratelimit-fixed-window": Part(ratelimit.fixed_window, 200, 2, ratelimit.judge_fixed, _LIMITS, forked=True),
+    "ratelimit-sliding-log": Part(ratelimit.sliding_log, 200, 2, ratelimit.judge_log, _LIMITS, forked=True),
+    "ratelimit-sliding-counter": Part(ratelimit.sliding_counter, 200, 2, ratelimit.judge_counter, _LIMITS, forked=True),
+    "ratelimit-concurrency": Part(ratelimit.concurrency, 200, 2, of=_LIMITS, forked=True),
+    "ratelimit-shared": Part(ratelimit.shared, 200, 2, ratelimit.judge_shared, _LIMITS, forked=True),
+    "soak-memory": Part(soak.memory, 1),
+    "soak-virtual": Part(soak.night, 6),
+    "soak-virtual-memory": Part(soak.day_memory, 1),
 }
-"""Trial, how many of them, how many at once (those that are processes of their own)."""
 
 
 def prove(name: str) -> bool:
     """Run (on with) one part; True when nothing failed so far."""
-    trial, count, at_once = PARTS[name]
+    trial, count, at_once, judge, of, forked = PARTS[name]
     path = FOLDER / f"{name}.json"
-    version = code_version()
+    version = code_version(of)
     state: dict[str, Any] = {}
     if path.is_file():
         state = json.loads(path.read_text())
@@ -114,20 +139,30 @@ def prove(name: str) -> bool:
     }
     began = time.monotonic()
     open_seeds = [seed for seed in range(1, count + 1) if str(seed) not in state["trials"]]
-    with ThreadPoolExecutor(at_once) as pool:
+    with ProcessPoolExecutor(at_once) if forked else ThreadPoolExecutor(at_once) as pool:
         longest = 90.0  # what a batch may take: the longest so far, and a guess before there is one
         while open_seeds and time.monotonic() - began + longest < LIMIT_S:
             started = time.monotonic()
-            batch, open_seeds = open_seeds[:at_once], open_seeds[at_once:]
-            for seed, result in zip(batch, pool.map(trial, batch), strict=True):
+            many = at_once * _AHEAD if forked else at_once
+            batch, open_seeds = open_seeds[:many], open_seeds[many:]
+            try:
+                results = list(pool.map(trial, batch))
+            except Unfinished as under_way:
+                print(f"{name}: {under_way}", flush=True)
+                return True
+            for seed, result in zip(batch, results, strict=True):
                 state["trials"][str(seed)] = result
-                print(f"{name} {seed}/{count} {'equal' if result['ok'] else 'UNEQUAL'} {result.get('unequal', '')}", flush=True)
-            state["failed"] = sorted(int(key) for key, one in state["trials"].items() if not one["ok"])
+                print(f"{name} {seed}/{count} {said(result)}", flush=True)
+            state |= judged(state["trials"], judge)
             FOLDER.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(state, indent=1, sort_keys=True) + "\n")
             longest = max(longest, time.monotonic() - started)
     if open_seeds:
         print(f"{name}: call again to go on", flush=True)
+    if judge is not None:
+        found = json.dumps(state.get("judged", {}), sort_keys=True)
+        print(f"{name}: {len(state['trials'])} of {count} trials: {found}", flush=True)
+        return bool(open_seeds) or bool(state.get("judged", {}).get("ok"))
     print(f"{name}: {len(state['trials'])} of {count} trials, failed: {state.get('failed', []) or 'none'}", flush=True)
     return not state.get("failed")
 

@@ -46,6 +46,22 @@ def test_the_report_judges_the_manifests_rules(tmp_path: Path) -> None:
     assert [rule.verdict for rule in slo] == ["PASS"] * 4
 
 
+def test_a_rule_on_windows_is_judged_out_of_the_journal(tmp_path: Path) -> None:
+    rules = ["messages.rate > 1000 /s in every 2 s window", "echo p50 < 800 ms in every 2 s window", "echo p50 < 800 ms"]
+    model = run(tmp_path, rules, phases={"load": 2 * S, "settle": 7 * S})
+    rate, times, plain = read_summary((tmp_path / "summary.json").read_bytes()).slo
+    assert plain.windows is None
+    assert rate.windows is not None
+    assert times.windows is not None
+    assert [(one.at_s, one.length_s) for one in rate.windows] == [(2, 2), (4, 2), (6, 1)]
+    assert {one.verdict for one in rate.windows} == {"FAIL"}
+    assert rate.verdict == "FAIL"
+    assert model.rules[0].note.startswith(f"{len(rate.windows)} of {len(rate.windows)} windows over, worst at ")
+    page = (tmp_path / "report.html").read_text()
+    assert "over the limit or not judged" in page
+    assert "windows over, worst at" in (tmp_path / "report.md").read_text()
+
+
 def test_a_broken_rule_fails_the_run(tmp_path: Path) -> None:
     model = run(tmp_path, ["echo p50 < 1 ms", "guests.failed == 0"])
     assert (model.verdict, model.exit_code) == (Verdict.FAIL, 1)

@@ -19,6 +19,7 @@ from harness.config.tables import AuthorisationTable
 from harness.core.ops import Noted
 from harness.errors import NotAuthorisedError, UnreachableError
 from harness.report.build import build_report
+from harness.swarm.arrivals import Arrivals
 from harness.swarm.load import LoadRun, Place, Plan, network_of
 from harness.swarm.user import GuestUser, Reply
 from tests.swarm.kit import until
@@ -106,25 +107,38 @@ def test_a_run_from_arrival_to_seal(prepared: Callable[..., Prepared], tls: bool
     assert not load._guests
 
 
-def test_guests_arrive_evenly_though_places_are_taken_all_at_once(prepared: Callable[..., Prepared]) -> None:
+def test_guests_arrive_evenly_though_places_are_taken_all_at_once(
+    prepared: Callable[..., Prepared], monkeypatch: pytest.MonkeyPatch
+) -> None:
     one = prepared(duration='"1s"', settle='"0s"')
     load = load_of(one)
+    planned: list[int] = []
     arrived: list[int] = []
-    real = load._arrive
+    real, plan = load._arrive, Arrivals.next
+
+    def intended(self: Arrivals, _now: int) -> int:
+        planned.append(plan(self, 0))  # as on a machine that never falls behind
+        return planned[-1]
 
     def noted(place: Place) -> None:
         arrived.append(time.monotonic_ns())
         real(place)
 
     load._arrive = noted  # type: ignore[method-assign]
+    monkeypatch.setattr(Arrivals, "next", intended)
     load.begin()
-    began = time.monotonic_ns()
+    assert load._arrivals is not None
+    began = load._arrivals._base_ns
     users = live(load, 8)
-    load.wait()
+    deadline = time.monotonic() + 30
+    while len(arrived) < 8 and time.monotonic() < deadline:
+        gevent.sleep(0.01)
     load.hurry()
     load.drain()
     gevent.killall(users)
-    assert [(at - began) // 125_000_000 for at in arrived] == list(range(8))
+    assert [(at - began) // 125_000_000 for at in planned[:8]] == list(range(8))
+    assert len(arrived) == 8
+    assert all(came >= at for came, at in zip(arrived, planned, strict=False)), "nobody comes before the plan"
 
 
 def test_hurry_writes_down_what_there_is_at_once(prepared: Callable[..., Prepared]) -> None:

@@ -106,6 +106,36 @@ def test_a_torn_last_line_is_left_out_and_said(tmp_path: Path) -> None:
     assert "1 line of the steps could not be read." in report.facts
 
 
+def test_without_any_step_nothing_is_said_to_hold(tmp_path: Path) -> None:
+    folder = search_folder(tmp_path / "search")
+    (folder / STEPS).unlink()
+    report = build(folder)
+    assert (report.verdict, report.exit_code) == (Verdict.UNKNOWN, 3)
+    assert report.reasons[0].text == "Nothing is known: the search has left no step that can be read."
+    assert report.facts[0] == "There was nothing that a longer run could confirm."
+
+
+def test_where_only_the_longer_run_breaks_it_is_not_said_that_nothing_broke(tmp_path: Path) -> None:
+    folder = search_folder(tmp_path / "search", limit=1e6)
+    lines = [json.loads(line) for line in (folder / STEPS).read_text().splitlines()]
+    assert lines[-1]["step"]["order"]["kind"] == "confirm"
+    lines[-1]["step"]["judgement"]["verdict"] = "broke"
+    (folder / STEPS).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    report = build(folder)
+    assert report.verdict is Verdict.UNKNOWN
+    assert report.reasons[0].text == "At least 320 guests: the longer run at 640 guests did not hold all rules."
+
+
+def test_cut_off_in_the_longer_run_the_answer_is_told_and_not_confirmed(tmp_path: Path) -> None:
+    whole = search_folder(tmp_path / "whole")
+    steps = len(read_steps(whole)[0])
+    report = build(search_folder(tmp_path / "search", steps=steps - 1, ended="interrupted"))
+    summary = json.loads(report.summary)
+    assert (report.verdict, report.exit_code, summary["confirmed"]) == (Verdict.UNKNOWN, 130, None)
+    assert summary["low"] <= 130 <= summary["high"]
+    assert re.search(r"Until then: about 1\d\d guests \(95 % interval 1\d\d – 1\d\d\), not confirmed\.", report.reasons[0].text)
+
+
 def test_beyond_the_calibration_is_said(tmp_path: Path) -> None:
     report = build(search_folder(tmp_path / "search", beyond=["160 guests, calibrated to 150"]))
     assert any("beyond the calibrated load of this machine (160 guests, calibrated to 150" in fact for fact in report.facts)

@@ -34,10 +34,14 @@ def interval(
     leaving: int = 0,
     lost: int = 0,
     delay_ms: int = 1,
+    requests: int = 0,
 ) -> Interval:
     """A tenth of a second in which these replies came, `waiting` guests waited on average and the others thought."""
     t0 = number * EVERY
     counters = {"messages|invoked": len(response_ms) + failed, "messages|ok": len(response_ms), "messages|info": failed}
+    if requests:
+        counters["requests|POST /api/v2/guests|ok"] = requests
+        counters["requests|WS /api/v2/guests/{id}/ws|ok"] = requests
     if timeouts:
         counters["failed|reply|info|reply_timeout"] = timeouts
     if leaving:
@@ -165,10 +169,33 @@ def test_guests_who_never_came_are_planned_load_that_was_not_there(tmp_path: Pat
     assert measure_step(folder, 2 * GUESTS, whole=True, warm_up_ns=0).result.achieved == pytest.approx(0.5, rel=0.01)
 
 
+def test_guests_who_wait_for_an_agent_all_the_time_are_no_load(tmp_path: Path) -> None:
+    records = [
+        msgspec.structs.replace(one, health={**one.health, "little.guests.area_ns": 3.0 * EVERY}, gauges=one.gauges)
+        for one in even()
+    ]
+    assert measured(step(tmp_path / "s", records)).achieved == pytest.approx(3 / GUESTS, rel=0.01)
+
+
 def test_a_late_generator_does_not_count(tmp_path: Path) -> None:
     result = measured(step(tmp_path / "s", even(delay_ms=500)))
     assert not result.generator_healthy
     assert result.generator == "the generator was over its limits: send delay p99"
+
+
+@pytest.mark.parametrize(
+    ("allowed", "simulated", "said"),
+    [
+        (50, False, "the approval's max_requests_per_s of 50 held the guests back"),
+        (60, False, ""),
+        (40, False, ""),  # more than that left: it was not kept to, as on this machine
+        (50, True, ""),
+    ],
+)
+def test_the_approval_s_ceiling_is_no_limit_of_the_target(tmp_path: Path, allowed: int, simulated: bool, said: str) -> None:
+    approval = {"ticket": "T", "max_requests_per_s": allowed}
+    result = measured(step(tmp_path / "s", even(requests=5), authorisation=approval, simulated=simulated))
+    assert (result.generator_healthy, result.generator) == (not said, said)
 
 
 def test_a_step_that_a_rule_ended_is_complete_and_broken(tmp_path: Path) -> None:

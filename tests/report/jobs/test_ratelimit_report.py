@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from harness.report.jobs.ratelimit import build
-from harness.report.jobs.ratelimit_summary import RatelimitSummary
+from harness.report.jobs.ratelimit_summary import RatelimitSummary, ratelimit_schema
 from harness.search.limits.judge import judge
 from harness.search.limits.plan import ProbePlan
 from harness.search.limits.trace import Asked
@@ -122,7 +122,7 @@ def test_a_limit_that_was_found_and_proven_is_a_pass_said_in_the_first_sentence(
     assert limit.intervals.rate_per_s is not None
     assert limit.recommendation == ADVICE
     assert limit.verification["at"]["refused"] == 0
-    assert summary.verification == {"proven": 1, "refused": 0, "not_tried": 0}
+    assert summary.verification == {"proven": 1, "refused": 0, "not_proven": 0, "not_tried": 0}
     assert {case.get("name") for case in ElementTree.fromstring(report.junit).iter("testcase")} == {WHAT, "verdict"}
 
 
@@ -190,7 +190,65 @@ def test_somebody_elses_share_is_told_as_what_was_available_and_not_as_the_limit
     )
     report = build(path)
     assert report.verdict == Verdict.UNKNOWN
-    assert "3.20 a second were available to us" in report.reasons[0].text
+    assert "3.20 a second were available to us, which is not the limit" in report.reasons[0].text
+    words = {"kind": "verification", "what": WHAT, "part": "at", "verification": proof(False, 2)}
+    with (path / "probes.jsonl").open("a") as file:
+        file.write(json.dumps(words) + "\n")
+    report = build(path)
+    assert report.verdict == Verdict.UNKNOWN  # what somebody else spends is no fault of the setting
+    assert report.reasons[0].text.endswith("or several limits are at work. 2 of 300.")
+
+
+def changed(path: Path, kind: str, **changes: Any) -> Path:
+    """The folder with other words in the lines of one kind."""
+    lines = [json.loads(line) for line in (path / "probes.jsonl").read_text().splitlines()]
+    for line in lines:
+        if line["kind"] == kind:
+            line[kind] = {**line[kind], **changes}
+    (path / "probes.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def test_a_figure_that_is_hardly_known_is_no_pass_and_is_said_with_both_ends(tmp_path: Path) -> None:
+    path = changed(whole(tmp_path), "recommendation", share_of_allowed=0.33)
+    report = build(changed(path, "finding", rate_per_s=60.0, rate_interval={"low": 20.0, "high": 100.0}))
+    assert report.verdict == Verdict.UNKNOWN
+    assert report.reasons[0].code == "not_settled"
+    assert "then 20 to 100 a second" in report.reasons[0].text
+
+
+def test_no_refusal_means_nothing_where_nothing_was_answered(tmp_path: Path) -> None:
+    none = {"kind": "none", "confirmed": True, "requests": 1000, "refused": 0, "lost": 1000}
+    lines: list[dict[str, Any]] = [HEAD, {"kind": "finding", "what": WHAT, "finding": none}, {"kind": "end", "ended": "finished"}]
+    report = build(folder(tmp_path, *lines))
+    assert report.verdict == Verdict.UNKNOWN
+    assert report.reasons[0].code == "unanswered"
+    assert "1,000 of 1,000 requests had no answer" in report.reasons[0].text
+
+
+def test_what_was_not_tried_above_the_limit_is_said_and_spoils_nothing(tmp_path: Path) -> None:
+    over = {"n": 0, "refused": 0, "ok": None, "sentence": "10 % above the limit was not tried.", "factor": 1.1, "expected": ""}
+    report = build(whole(tmp_path, over=over))
+    assert report.verdict == Verdict.PASS
+    assert "was not tried" in report.page
+
+
+@pytest.mark.parametrize(
+    ("part", "held"),
+    [({"refused": 2, "ok": False}, "refused"), ({"refused": 0, "ok": False}, "not_proven"), ({"refused": 0, "ok": True}, "proven")],
+)
+def test_a_proof_that_was_too_short_is_not_called_a_refusal(tmp_path: Path, part: dict[str, Any], held: str) -> None:
+    report = build(whole(tmp_path, at=proof(**part)))
+    counts = json.loads(report.summary)["verification"]
+    assert counts == {name: int(name == held) for name in ("proven", "refused", "not_proven", "not_tried")}
+
+
+def test_the_schema_describes_what_is_written(tmp_path: Path) -> None:
+    schema = ratelimit_schema()
+    summary = json.loads(build(whole(tmp_path)).summary)
+    whole_job = schema["$defs"]["RatelimitSummary"]
+    assert set(whole_job["required"]) == set(whole_job["properties"]) == set(summary)
+    assert set(schema["$defs"]["Limit"]["properties"]) == set(summary["limits"][0])
 
 
 @pytest.mark.parametrize("text", ["<script>alert(1)</script>", "\u202e gnp.exe", "$x^2$", "\"'&"])
