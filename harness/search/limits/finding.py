@@ -81,7 +81,8 @@ class Candidate:
 class Finding:
     """The answer for one endpoint and one identity. Figures are of the kind: a bucket has `burst`, a window `limit` and `window_s`.
 
-    `rate_per_s` is the long-run rate of any kind (L/W for windows). With a shared credential all figures of the limit are None, and only
+    `rate_per_s` is the long-run rate of any kind (L/W for windows). With a shared credential all figures of the limit are
+    None, and only
     `available_per_s` is given: what was left to us, which is not the limit.
     """
 
@@ -115,7 +116,8 @@ class Finding:
     highest_per_s: float | None = None
     """For `none`: the highest rate that was tried, requests/s."""
     safe_per_s: float | None = None
-    """Observed: what was accepted over the time the probe was saturated, requests/s; a client without a model should stay below it."""
+    """Observed: what was accepted over the time the probe was saturated, requests/s; a client without a model should stay
+    below it."""
     alternatives: tuple[Candidate, ...] = field(default=())
     stopped: str = ""
     """Why the probe ended: answered, budget, window longer than planned, interrupted …"""

@@ -12,7 +12,8 @@ def rate_from_pairs(
 ) -> Interval | None:
     """Intersection over all pairs of refusals: (n-1)/(D + J) < r < (n+1)/(D - J); None without a pair, low > high if they disagree.
 
-    With `size` (b), pairs are skipped that span a gap between neighbouring refusals in which at least 0.9·b were accepted: the bucket
+    With `size` (b), pairs are skipped that span a gap between neighbouring refusals in which at least 0.9·b were
+    accepted: the bucket
     may have been full in there.
     """
     refusals = [at for at, ok in enumerate(accepted) if not ok]

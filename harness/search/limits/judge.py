@@ -7,12 +7,15 @@ from dataclasses import replace
 from typing import Any
 
 from harness.search.limits.finding import Candidate, Finding, Interval
-from harness.search.limits.models import fit_all, rough_rate
+from harness.search.limits.models import explain, rough_rate
+from harness.search.limits.orders import UNEXPLAINED
 from harness.search.limits.plan import ProbePlan
 from harness.search.limits.retry_after import judge_retry_after
-from harness.search.limits.snap import snap_count, snap_window, wholes
+from harness.search.limits.snap import known_well, snap_count, snap_window, wholes
 from harness.search.limits.trace import Asked, evidence
 
+_LOOSE = 4.0
+"""A bucket's rate is settled while its interval is no wider than so many times the tolerance that was asked for."""
 ORDER = ("token_bucket", "fixed_window", "sliding_log", "sliding_counter")
 
 
@@ -29,22 +32,44 @@ def judge(rows: Sequence[Asked], plan: ProbePlan, *, stopped: str = "") -> Findi
         "stopped": stopped,
     }
     if not refused:
-        enough = len(rows) >= plan.burst_cap
+        enough = int(seen.ok.sum()) >= plan.burst_cap  # what was lost on the way proves nothing
         told = "no refusal below the ceiling" if enough else "no refusal, and too few requests to say that there is no limit"
         return Finding("none" if enough else "unknown", enough, (told,), highest_per_s=_highest(rows), **shared)
-    models = fit_all(seen, highest_per_s=plan.max_per_s)
+    models = explain(seen, highest_per_s=plan.max_per_s, most_spare=plan.spare(len(seen.ok)))
     fitting = sorted(models.fitting(), key=lambda one: ORDER.index(one.kind))
     safe = rough_rate(seen)
-    if not fitting:
+    if not fitting or stopped == UNEXPLAINED:
         return _unexplained(models.by_kind.values(), safe, shared)
     best = fitting[0]
     others = tuple(_told(one, best, len(fitting) > 1) for one in models.by_kind.values() if one is not best)
     finding = _figures(best, others, safe, shared)
     reasons = [f"{one.kind.replace('_', ' ')} agrees with every answer as well" for one in fitting[1:]]
+    if best.wrong:
+        reasons.append(f"{best.wrong} of {best.asked} answers do not fit and were left out as accidents: each of them stands alone")
+    unsettled = _unsettled(best, plan)
+    if unsettled:
+        reasons.append(unsettled)
+        finding = replace(finding, confirmed=False)
     if not stopped.startswith("answered"):
         reasons.append(f"ended early: {stopped}")
         return replace(finding, confirmed=False, reasons=tuple(reasons))
     return replace(finding, reasons=tuple(reasons))
+
+
+def _unsettled(best: Candidate, plan: ProbePlan) -> str:
+    """Which figure is not settled by the answers, in words."""
+    rate = best.rate_per_s
+    if best.kind == "token_bucket" and rate is not None and rate.width > _LOOSE * plan.tolerance * rate.middle:
+        return f"the rate is only known to lie between {rate.low:.4g} and {rate.high:.4g} a second"
+    if best.window_s is None or best.limit is None:
+        return ""
+    if best.limit.width >= 1:
+        return f"the limit is only known to lie between {best.limit.low:g} and {best.limit.high:g}"
+    if best.wrong and best.window_s.middle >= 2.0 and not wholes(best.window_s):
+        return "answers had to be left out, and the window would still be no whole number of seconds"
+    if not known_well(best.window_s, plan.window_tolerance):
+        return f"the window is only known to lie between {best.window_s.low:.4g} s and {best.window_s.high:.4g} s"
+    return ""
 
 
 def _told(one: Candidate, best: Candidate, several: bool) -> Candidate:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from harness.search.limits.bucket import fit_bucket
-from harness.search.limits.finding import Candidate, Interval, Kind
-from harness.search.limits.phased import fit_counter, fit_fixed, refused_runs
+from harness.search.limits.finding import Candidate, Kind
 from harness.search.limits.slidinglog import fit_log
-from harness.search.limits.snap import wholes
 from harness.search.limits.trace import Evidence
+from harness.search.limits.windows import fit_counter, fit_fixed, refused_runs
 
 HIGHEST_PER_S = 100.0
-WHOLE_SLACK = 0.002
-NO_WHOLE = "its window would be no whole number of seconds"
+CHARGED: tuple[Kind, ...] = ("token_bucket", "sliding_log")
+"""Those in which refused requests count is thought of before an answer is left out as an accident."""
 EVERY: tuple[Kind, ...] = ("token_bucket", "fixed_window", "sliding_log", "sliding_counter")
 
 
@@ -24,10 +23,22 @@ class Models:
     """One candidate per kind: the variant (refused requests count or not) that errs least."""
 
     by_kind: dict[Kind, Candidate]
+    spare: int = 0
+    """So many answers were left out as accidents, at the most, each standing alone."""
+
+    def fits(self, one: Candidate) -> bool:
+        """Does it contradict no more than may be left out?"""
+        return one.wrong <= self.spare
 
     def fitting(self) -> list[Candidate]:
-        """Those that contradict no answer. A bucket of no whole size stands back behind any other: sizes are counts."""
-        fits = [one for one in self.by_kind.values() if one.wrong == 0]
+        """Those that contradict nothing. A bucket of no whole size stands back behind any other: sizes are counts.
+
+        Where answers had to be left out, only those that leave out the fewest.
+        """
+        fits = [one for one in self.by_kind.values() if self.fits(one)]
+        if self.spare and fits:
+            fewest = min(one.wrong for one in fits)
+            fits = [one for one in fits if one.wrong == fewest]
         return [one for one in fits if not is_fractional(one)] or fits
 
     def get(self, kind: Kind) -> Candidate | None:
@@ -40,17 +51,16 @@ def is_fractional(one: Candidate) -> bool:
     return one.burst is not None and one.burst.low % 1 > 1e-6
 
 
-def _whole_seconds(one: Candidate) -> bool:
-    window = one.window_s
-    if window is None or window.middle < 2.0:
-        return True
-    return bool(wholes(Interval(window.low * (1 - WHOLE_SLACK), window.high * (1 + WHOLE_SLACK))))
-
-
 def first_run(seen: Evidence) -> int:
     """Acceptances before the first refusal."""
     refused = np.flatnonzero(~seen.ok)
     return int(refused[0]) if len(refused) else len(seen.ok)
+
+
+def longest_run(seen: Evidence) -> int:
+    """Acceptances in a row, at the most."""
+    edges = np.flatnonzero(np.concatenate([[True], ~seen.ok, [True]]))
+    return int(np.diff(edges).max()) - 1 if len(seen.ok) else 0
 
 
 def rough_rate(seen: Evidence) -> float:
@@ -62,12 +72,12 @@ def rough_rate(seen: Evidence) -> float:
     return float(len(back) - 1) / max(float(seen.mid[-1] - seen.mid[back[0]]), 1e-3)
 
 
-def counter_windows(seen: Evidence) -> tuple[float, float] | None:
+def counter_windows(seen: Evidence, spare: int = 0) -> tuple[float, float] | None:
     """Where the window of a sliding counter would have to lie: no shorter than the longest time without anything coming back."""
     runs = refused_runs(seen)
     if not len(runs):
         return None
-    longest, size = float((runs[:, 1] - runs[:, 0]).max()), max(1, first_run(seen))
+    longest, size = float((runs[:, 1] - runs[:, 0]).max()), max(1, longest_run(seen) if spare else first_run(seen))
     first_refusal = int(np.flatnonzero(~seen.ok)[0])
     if int(seen.ok[first_refusal:].sum()) < 8:
         low = max(longest, size / HIGHEST_PER_S)
@@ -77,26 +87,53 @@ def counter_windows(seen: Evidence) -> tuple[float, float] | None:
     return low, max(2.5 * window, 1.2 * low)
 
 
-def fit_all(seen: Evidence, kinds: tuple[Kind, ...] = EVERY, *, highest_per_s: float = 100.0, counting: bool = True) -> Models:
+def fit_all(
+    seen: Evidence,
+    kinds: tuple[Kind, ...] = EVERY,
+    *,
+    highest_per_s: float = 100.0,
+    counting: bool = True,
+    charged_alone: bool = False,
+    spare: int = 0,
+) -> Models:
     """Hold the kinds against the trace; where none fits, also with refused requests counted (if `counting`)."""
-    plain = _fit(seen, kinds, highest=highest_per_s, counts_refused=False)
-    if not counting or any(one.wrong == 0 for one in plain.values()) or seen.ok.all():
-        return Models(plain)
-    charged = _fit(seen, kinds, highest=highest_per_s, counts_refused=True)
-    return Models({kind: min((one, charged.get(kind, one)), key=lambda each: each.wrong) for kind, one in plain.items()})
+    if charged_alone:
+        return Models(_fit(seen, kinds, highest_per_s, True, spare), spare)
+    plain = Models(_fit(seen, kinds, highest_per_s, False, spare), spare)
+    if not counting or plain.fitting() or seen.ok.all():
+        return plain
+    charged = _fit(seen, tuple(kind for kind in kinds if kind in CHARGED), highest_per_s, True, spare)
+    by_kind = {kind: min((one, charged.get(kind, one)), key=lambda each: each.wrong) for kind, one in plain.by_kind.items()}
+    return Models(by_kind, spare)
 
 
-def _fit(seen: Evidence, kinds: tuple[Kind, ...], *, highest: float, counts_refused: bool) -> dict[Kind, Candidate]:
+def explain(seen: Evidence, *, highest_per_s: float, most_spare: int) -> Models:
+    """The models as they are; where none fits, with as few answers left out as it takes, `most_spare` at the most."""
+    strict = fit_all(seen, highest_per_s=highest_per_s)
+    if strict.fitting() or seen.ok.all():
+        return strict
+    for spare in spares(most_spare):
+        models = fit_all(seen, highest_per_s=highest_per_s, counting=False, spare=spare)
+        if models.fitting():
+            return models
+    last = fit_all(seen, ("sliding_counter",), highest_per_s=highest_per_s, charged_alone=True)
+    return last if last.fitting() else strict
+
+
+def spares(most: int) -> list[int]:
+    """How many answers to leave out, in the order in which it is tried."""
+    return [step for step in (1, 2, 4, 8, 16, 32, 64) if step < most] + ([most] if most else [])
+
+
+def _fit(seen: Evidence, kinds: tuple[Kind, ...], highest: float, counts_refused: bool, spare: int) -> dict[Kind, Candidate]:
     found: dict[Kind, Candidate | None] = {}
     if "token_bucket" in kinds:
-        found["token_bucket"] = fit_bucket(seen, counts_refused=counts_refused, rates=(1e-3, highest))
+        found["token_bucket"] = fit_bucket(seen, counts_refused=counts_refused, rates=(1e-3, highest), spare=spare)
     if "fixed_window" in kinds and not counts_refused:  # a window that is full is full: whether refusals count cannot be seen
-        found["fixed_window"] = fit_fixed(seen)
+        found["fixed_window"] = fit_fixed(seen, spare=spare)
     if "sliding_log" in kinds:
-        found["sliding_log"] = fit_log(seen, counts_refused=counts_refused)
-    windows = counter_windows(seen)
-    if "sliding_counter" in kinds and windows is not None and not counts_refused:
-        one = fit_counter(seen, windows)
-        # three free numbers fit much: a window of no whole seconds is taken for an accident
-        found["sliding_counter"] = one if _whole_seconds(one) else replace(one, wrong=max(1, one.wrong), why_rejected=NO_WHOLE)
+        found["sliding_log"] = fit_log(seen, counts_refused=counts_refused, spare=spare)
+    windows = counter_windows(seen, spare)
+    if "sliding_counter" in kinds and windows is not None:
+        found["sliding_counter"] = fit_counter(seen, windows, counts_refused=counts_refused, spare=spare)
     return {kind: one for kind, one in found.items() if one is not None}

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 
 from harness.search.limits.trace import Asked
 
+UNEXPLAINED = "no model explains the answers"
+"""Why a procedure ends that has contradicted every model."""
+
 
 @dataclass(frozen=True, slots=True)
 class Burst:

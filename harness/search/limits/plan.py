@@ -35,6 +35,8 @@ class ProbePlan:
     """Relative width at which a window is known well enough (and it must hold no more than one whole number of seconds)."""
     wrong_share: float = 0.02
     """More wrong answers in the replay: model not confirmed."""
+    accidents: int = 2
+    """So many answers may be left out of the fit as accidents, within `wrong_share`, each standing alone."""
     rival_events: float = 3.5
     """Requests of a second user at `rival_share` that must be expected within the probe, so that their absence says something."""
     rival_share: float = 0.05
@@ -50,6 +52,10 @@ class ProbePlan:
     """A request without an answer after this counts as lost."""
     use_retry_after: bool = True
     """May pings be placed by it?"""
+
+    def spare(self, answers: int) -> int:
+        """Of so many answers, how many may be left out."""
+        return min(self.accidents, int(self.wrong_share * answers))
 
     @property
     def spacing_ns(self) -> int:

@@ -5,11 +5,14 @@ What to do next is decided by holding all models against what was seen so far: a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Sequence
 
+import numpy as np
+
 from harness.search.limits.finding import Candidate, Interval, Kind
-from harness.search.limits.models import EVERY, Models, first_run, fit_all, is_fractional
-from harness.search.limits.orders import Burst, Ledger, Ping, Rest
+from harness.search.limits.models import CHARGED, EVERY, Models, first_run, fit_all, is_fractional, spares
+from harness.search.limits.orders import UNEXPLAINED, Burst, Ledger, Ping, Rest
 from harness.search.limits.plan import SECOND, ProbePlan
 from harness.search.limits.snap import known_well
 from harness.search.limits.trace import Asked, Evidence, evidence, round_trip_s
@@ -21,7 +24,17 @@ SETTLE_S = 0.15
 """Between the first acceptance and the burst after it: a sliding log gives back in the rhythm of spending, which jitter blurs."""
 LATE = 0.7
 """Share of a window that passes before it is spent: a second user is seen by what is missing then."""
-ROUND = 12
+SLOPES = 0.5
+"""A sliding counter is put to the test twice as long: it follows a second user by its slopes, which each window sets anew."""
+SHARP = 0.15
+"""Blur, in tokens, that hides nothing."""
+TURNS = 2
+"""Who is taken for a window more often than this, after it had been taken for a bucket, is neither."""
+FIRST_TELLS = 1.5
+"""The windows by which the limit was found are looked at so much longer."""
+LONGER = 1.4
+"""So many times the time it takes to spend the limit is kept for it before the window ends: else a burst reaches into the next."""
+ROUND = 16
 """Acceptances per round of the trickle family."""
 FEW = 8
 """A burst no larger than this is not spending."""
@@ -42,6 +55,13 @@ class _Procedure:
         self._plan, self._ledger = plan, ledger
         self._burst_began = ledger.now_ns
         self._dead: set[Kind] = set()
+        self._late = LATE
+        self._turns = 0
+        """From one family to the other."""
+        self._spare = 0
+        """So many answers are left out as accidents."""
+        self._pinned: tuple[Kind, int] | None = None
+        """The kind whose figures are known, and how many had been accepted by then: what comes after puts it to the test."""
         self._back: tuple[int, int] | None = None
         """Last refusal and first acceptance of the last recovery, ns."""
 
@@ -74,21 +94,25 @@ class _Procedure:
         """Spend late in the window, and look finely when it comes back, until kind, limit and window are known."""
         if not (yield from self._recover("second recovery", self._expected(self._models()))):
             return self._nothing_back()
-        for _ in range(self._plan.most_cycles):
+        for cycle in range(self._plan.most_cycles):
             models = self._models()
             fitting = models.fitting()
             if fitting and {one.kind for one in fitting} <= {"token_bucket", "sliding_counter"}:
                 return (yield from self._trickle())
             if not fitting:
-                return "no model explains the answers"
+                return UNEXPLAINED
             if self._windows_known(models):
                 return "answered"
             window = max(one.window_s.middle for one in fitting if one.window_s is not None)
-            # A log gives back in the rhythm of spending, a fixed window all at once: while both fit, ask until refused.
-            undecided = {"fixed_window", "sliding_log"} <= {one.kind for one in fitting}
-            yield from self._spend("split", self._plan.burst_cap if undecided else 4)
+            # Each time more than was spent at the last return: a log gives back no more than that, a fixed window everything.
+            if (yield from self._spend("split", min(FEW, 3 * (cycle + 1)))):
+                models = self._models()
+                if models.fitting() and self._windows_known(models):
+                    return "answered"
             back = self._back[1] if self._back else self._ledger.now_ns
-            yield Rest("late", max(self._ledger.now_ns, back + round(LATE * window * SECOND)))
+            largest = max(one.limit.high for one in fitting if one.limit is not None)
+            self._late = min(LATE, max(0.1, 1.0 - LONGER * largest * self._plan.spacing_ns / SECOND / window))
+            yield Rest("late", max(self._ledger.now_ns, back + round(self._late * window * SECOND)))
             yield from self._spend("late burst", self._plan.burst_cap)
             if not (yield from self._recover("fine recovery", self._expected(self._models()))):
                 return self._nothing_back()
@@ -99,9 +123,29 @@ class _Procedure:
         window, limit = fitting[0].window_s, fitting[0].limit
         if len(fitting) != 1 or window is None or limit is None:
             return False
+        if fitting[0].kind != "fixed_window":
+            return self._stood(fitting[0], ("late burst",), self._late)
+        # each of its windows tells the limit by itself, so that every one of them is a test of the others
         looked = sum(1 for row in self._ledger.rows if row.accepted and row.phase == "late burst")
-        watched = looked * LATE * self._plan.rival_share
-        return known_well(window, self._plan.window_tolerance) and limit.width < 1 and watched >= self._plan.rival_events
+        known = known_well(window, self._plan.window_tolerance) and limit.width < 1
+        return known and looked * self._late * self._plan.rival_share >= FIRST_TELLS * self._plan.rival_events
+
+    def _stood(self, one: Candidate, phases: tuple[str, ...], share: float) -> bool:
+        """Are limit and window known, and did they foretell what came after that?
+
+        A model with three free numbers follows a second user for a while. Once they are settled it foretells every count, and
+        a second user shows as what is missing: enough of his requests must have been due since (`share`: of the time, while
+        there was something left to be taken).
+        """
+        known = one.window_s is not None and one.limit is not None
+        known = known and known_well(one.window_s or Interval(0, 1), self._plan.window_tolerance)
+        if not known or (one.limit or Interval(0, 1)).width >= 1:
+            self._pinned = None
+            return False
+        accepted = sum(1 for row in self._ledger.rows if row.accepted and row.phase in phases)
+        if self._pinned is None or self._pinned[0] != one.kind:
+            self._pinned = one.kind, accepted
+        return (accepted - self._pinned[1]) * share * self._plan.rival_share >= self._plan.rival_events
 
     # -- trickle family
 
@@ -114,10 +158,14 @@ class _Procedure:
             if bucket is None or bucket.rate_per_s is None or is_fractional(bucket):
                 counter = self._plain(seen, "sliding_counter")
                 if counter is None:
-                    charged = self._models().get("token_bucket")
-                    if charged is None:
-                        return (yield from self._elsewhere())
-                    if self._accepted_since_refusal() * self._plan.rival_share >= self._plan.rival_events:
+                    spare, models = self._spare, self._models()
+                    if self._spare != spare and {one.kind for one in models.fitting()} & {"token_bucket", "sliding_counter"}:
+                        continue  # with a few answers left out one of them holds again
+                    charged = models.get("token_bucket") or models.get("sliding_counter")
+                    if charged is None or not charged.counts_refused:
+                        return (yield from self._elsewhere(models))
+                    due = self._accepted_since_refusal() * self._plan.rival_share >= self._plan.rival_events
+                    if due if charged.kind == "token_bucket" else self._counter_known(charged):
                         return "answered"
                     yield from self._round(_middle(charged.rate_per_s), first_run(seen), ROUND)
                     continue
@@ -133,28 +181,35 @@ class _Procedure:
                         if not (yield from self._second_look(counter)):
                             return self._nothing_back()
                         continue
-                if self._accepted_since_refusal() * self._plan.rival_share >= self._plan.rival_events and self._watched():
+                if self._would_show(seen, bucket.rate_per_s.middle) and self._watched():
                     return "answered"
             yield from self._round(_middle(bucket.rate_per_s), first_run(seen), ROUND)
         return "answered as far as the rounds went"
 
-    def _elsewhere(self) -> Script:
+    def _elsewhere(self, models: Models) -> Script:
         """No bucket and no counter: a window after all, or nothing known."""
-        if not self._models().fitting():
-            return "no model explains the answers"
+        self._turns += 1
+        if not models.fitting() or self._turns > TURNS:
+            return UNEXPLAINED
         return (yield from self._windows())
 
     def _plain(self, seen: Evidence, kind: Kind) -> Candidate | None:
         """The candidate of one kind that takes refused requests for free, if it contradicts nothing."""
         if kind in self._dead:
             return None
-        models = fit_all(seen, (kind,), highest_per_s=self._plan.max_per_s, counting=False)
-        if any(one.wrong for one in models.by_kind.values()):
+        models = fit_all(seen, (kind,), highest_per_s=self._plan.max_per_s, counting=False, spare=self._spare)
+        if not all(models.fits(one) for one in models.by_kind.values()):
             self._dead.add(kind)
         return models.get(kind)
 
     def _nothing_back(self) -> str:
         return f"nothing came back within {self._plan.longest_window_s:g} s"
+
+    def _would_show(self, seen: Evidence, rate: float) -> bool:
+        """Would a second user have been seen? One that takes a token is seen only where the jitter blurs less than a token."""
+        blur = rate * float(np.median(seen.up - seen.low)) if len(seen.ok) else 0.0
+        due = self._plan.rival_events * (1.0 + 2.0 * max(0.0, blur - SHARP))
+        return self._accepted_since_refusal() * self._plan.rival_share >= due
 
     def _accepted_since_refusal(self) -> int:
         rows = self._ledger.rows
@@ -168,9 +223,7 @@ class _Procedure:
     def _counter_known(self, counter: Candidate) -> bool:
         if counter.window_s is None or counter.limit is None:
             return False
-        since = self._accepted_since_refusal()
-        known = known_well(counter.window_s, self._plan.window_tolerance) and counter.limit.width < 1
-        return since >= 4 * counter.limit.middle + 60 or (since >= 1.2 * counter.limit.middle and known)
+        return self._stood(counter, ("round", "crossing"), SLOPES) and self._accepted_since_refusal() >= 1.2 * counter.limit.middle
 
     def _round(self, rate: float, size: int, count: int) -> Step:
         rate = max(rate, 1e-3)
@@ -178,7 +231,9 @@ class _Procedure:
         yield Rest("round", self._ledger.now_ns + round(min(wait, self._plan.longest_window_s) * SECOND))
         spacing = max(self._plan.spacing_ns, round(min(0.25 / rate, round_trip_s(self._ledger.rows)) * SECOND))
         self._burst_began = self._ledger.now_ns
-        yield Burst("round", spacing, self._plan.burst_cap)
+        rows = yield Burst("round", spacing, 3 * count)
+        if all(row.accepted is not False for row in rows):  # it gives more than was thought
+            yield Burst("round", self._plan.spacing_ns, self._plan.burst_cap)
         distance = round(max(0.2 / rate, self._plan.floor_ns / SECOND) * SECOND)
         for _ in range(CROSSINGS):
             rows = yield Ping("crossing", self._ledger.now_ns + distance)
@@ -197,14 +252,32 @@ class _Procedure:
     # -- what both need
 
     def _models(self) -> Models:
-        """Kinds once contradicted stay so: answers are only added. Refused requests count only where nothing else explains them."""
+        """Kinds once contradicted stay so: answers are only added. Refused requests count only where nothing else explains them.
+
+        Where nothing explains all answers, a few are left out, and all kinds have their chance again.
+        """
         seen = evidence(self._ledger.rows)
+        models = self._alive(seen, self._spare)
+        if models.fitting() or seen.ok.all():
+            return models
+        charged = fit_all(seen, CHARGED, highest_per_s=self._plan.max_per_s)
+        if charged.fitting():
+            return charged
+        for spare in spares(max(1, self._plan.spare(len(seen.ok)))):
+            self._dead.clear()
+            again = self._alive(seen, spare)
+            if again.fitting():
+                self._spare, self._pinned = spare, None
+                return again
+        last = fit_all(seen, ("sliding_counter",), highest_per_s=self._plan.max_per_s, charged_alone=True)
+        return last if last.fitting() else models
+
+    def _alive(self, seen: Evidence, spare: int) -> Models:
+        """The kinds that were not contradicted before."""
         alive = tuple(kind for kind in EVERY if kind not in self._dead)
-        plain = fit_all(seen, alive, highest_per_s=self._plan.max_per_s, counting=False)
-        self._dead |= {kind for kind, one in plain.by_kind.items() if one.wrong}
-        if plain.fitting():
-            return plain
-        return fit_all(seen, ("token_bucket", "sliding_log"), highest_per_s=self._plan.max_per_s)
+        models = fit_all(seen, alive, highest_per_s=self._plan.max_per_s, counting=False, spare=spare)
+        self._dead |= {kind for kind, one in models.by_kind.items() if not models.fits(one)}
+        return models
 
     def _spend(self, phase: str, most: int) -> Step:
         yield Rest(phase, self._ledger.now_ns + round(SETTLE_S * SECOND))
@@ -257,4 +330,5 @@ class _Procedure:
 
 
 def _middle(rate: Interval | None) -> float:
-    return rate.middle if rate is not None else 1.0
+    """Geometric: while little is known the upper end is far too high, and too short a wait costs refusals."""
+    return math.sqrt(max(rate.low, 1e-3) * rate.high) if rate is not None else 1.0

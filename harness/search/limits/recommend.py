@@ -62,7 +62,6 @@ def advise(
     workers: int = 1,
     signals_share: float = 0.5,
     jitter_s: float = 0.05,
-    reconnects: bool = False,
 ) -> Advice:
     """Settings for one endpoint. `jitter_s`: how far the way may push two requests together (p95 - min of the round trip)."""
     why: list[str] = []
@@ -70,7 +69,7 @@ def advise(
     share = rate / allowed if rate and allowed else None
     if share is not None and share < USE - 1e-9:
         why.append(
-            f"below {USE:.0%} of what is allowed: {finding.limit} per {finding.window_s:g} s cannot be used up safely by whole requests"
+            f"below {USE:.0%} of what is allowed: {finding.limit} per {finding.window_s:g} s cannot be used up safely"
             if finding.limit and finding.window_s
             else f"below {USE:.0%} of what is allowed: the rate is not known well enough"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from harness.search.limits.finding import RetryAfterFinding
 from harness.search.limits.trace import Asked
@@ -14,7 +15,8 @@ GRID_S = 1.0
 def judge_retry_after(rows: Sequence[Asked]) -> RetryAfterFinding:
     """Every refusal's promise against the next request that tests it.
 
-    Too short: the next request that was sent after the promised moment, with nothing accepted since, was refused. Too long: a request that
+    Too short: the next request that was sent after the promised moment, with nothing accepted since, was refused. Too
+    long: a request that
     surely came more than a second before the moment was accepted.
     """
     answered = [row for row in rows if row.accepted is not None and row.received_ns is not None]
@@ -30,17 +32,13 @@ def judge_retry_after(rows: Sequence[Asked]) -> RetryAfterFinding:
         tested += outcome is not None
         short += outcome == "short"
         long += outcome == "long"
-    verdict = (
-        "not tested"
-        if not tested
-        else "too short"
-        if short > long and short > 0.05 * tested
-        else "too long"
-        if long > 0.05 * tested
-        else "true"
-    )
-    form = "mixed" if len(forms) > 1 else next(iter(forms))
-    return RetryAfterFinding(len(told) == len(refused), form, verdict, tested, short + long, min(waits), max(waits))  # type: ignore[arg-type]
+    verdict: Literal["true", "too short", "too long", "not tested"] = "true" if tested else "not tested"
+    if long > 0.05 * tested:
+        verdict = "too long"
+    if short > long and short > 0.05 * tested:
+        verdict = "too short"
+    form: Literal["seconds", "date", "mixed"] = "mixed" if len(forms) > 1 else next(iter(forms))
+    return RetryAfterFinding(len(told) == len(refused), form, verdict, tested, short + long, min(waits), max(waits))
 
 
 def _test(promise: Asked, answered: Sequence[Asked]) -> str | None:

@@ -1,6 +1,7 @@
 """Who is counted: the drained probe once more with one thing changed (metrics.md E1; RFC 6585 §4 leaves it open).
 
-Drain with one identity, ask at once with another that differs in one dimension. Refused as well: both are counted as one, so the limit is
+Drain with one identity, ask at once with another that differs in one dimension. Refused as well: both are counted as one, so
+the limit is
 wider than that dimension. Accepted: the dimension separates. What could not be varied is `unknown`, never guessed.
 """
 
@@ -39,7 +40,8 @@ class ScopePlan:
     applicable: tuple[Dimension, ...] = ORDER
     """Dimensions in which two senders can differ at all, of those that the protocol knows; nothing is said of the others."""
     nested: bool = False
-    """Every other change comes with a session of its own: what it shows says nothing unless another session alone changes nothing."""
+    """Every other change comes with a session of its own: what it shows says nothing unless another session alone changes
+    nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,8 @@ def known_well(window: Interval, tolerance: float) -> bool:
 
 
 def snap_window(window: Interval) -> float:
-    """The one whole number of seconds in the interval; else the usual length in it (or within 5 % of its middle if it is wide); else its middle."""
+    """The one whole number of seconds in the interval; else the usual length in it (or within 5 % of its middle if it is
+    wide); else its middle."""
     inside = [one for one in wholes(window) if one >= 1]
     if len(inside) == 1:
         return float(inside[0])

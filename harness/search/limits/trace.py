@@ -16,6 +16,9 @@ Flags = NDArray[np.bool_]
 SLACK_SHARE = 0.15
 """Of the least round trip: by so much the quickest request may have been quicker one way than back."""
 SLACK_FLOOR_S = 0.001
+BURST_SHARE = 0.45
+BLUR = 4.0
+"""A window is at least so many times the time in which one answer may have been given; else nothing contradicts it."""
 
 
 @dataclass(slots=True)
@@ -95,3 +98,25 @@ def round_trip_s(rows: Iterable[Asked]) -> float:
     """Median round trip, s; 0 before the first answer."""
     trips = [row.received_ns - row.sent_ns for row in rows if row.received_ns is not None and row.accepted is not None]
     return float(np.median(trips)) / 1e9 if trips else 0.0
+
+
+def least_window(seen: Evidence) -> float:
+    """The shortest window that can be told, s.
+
+    No shorter than the jitter lets see; and a first burst that was let in for a while and then refused holds no whole window, or
+    the windows after it, asked as fast, would have been let in as well.
+    """
+    if not len(seen.ok):
+        return 0.0
+    refused = np.flatnonzero(~seen.ok)
+    first = seen.mid[: refused[0]] if len(refused) else seen.mid
+    lasted = float(first[-1] - first[0]) if len(first) > 1 else 0.0
+    return max(BLUR * float(np.percentile(seen.up - seen.low, 95)), BURST_SHARE * lasted)
+
+
+def stand_alone(left_out: Flags) -> bool:
+    """Is every answer that was left out an accident of its own: do the answers next to it agree?
+
+    A second user or another limiter shows in rows of answers: once something is missing, it stays missing.
+    """
+    return not bool(np.any(left_out[1:] & left_out[:-1]))

@@ -71,7 +71,8 @@ def verify(
 ) -> Verification:
     """Judge a run at the setting and, if there was one, a run at 1.1 times the allowed rate.
 
-    `over_requests` and `over_refused` count from `Expected.after_s` on. A sliding counter that was taken for a token bucket, a second
+    `over_requests` and `over_refused` count from `Expected.after_s` on. A sliding counter that was taken for a token
+    bucket, a second
     limit, or somebody else on the same count shows here: as refusals at the setting, or as another share above it.
     """
     reasons = []
