@@ -6,7 +6,7 @@ VENV     := .venv
 BIN      := $(VENV)/bin
 SCENARIO ?= locustfiles/scenarios/first-run.toml
 ARGS     ?=
-JOBS     ?= 2
+JOBS     ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test check prove bench clean
@@ -42,7 +42,7 @@ test: check ## lint, types, and all tests but the long proofs
 	@# tests/swarm is a process of its own: gevent patches it, and xdist does not live under gevent. It mostly waits, so it runs beside.
 	@log=$$(mktemp); \
 	$(BIN)/python -m pytest -m "not prove" $(ARGS) tests/swarm >"$$log" 2>&1 & swarm=$$!; \
-	$(BIN)/python -m pytest -n $(JOBS) -m "not prove" --ignore tests/swarm $(ARGS) tests; pure=$$?; \
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not prove" --ignore tests/swarm $(ARGS) tests; pure=$$?; \
 	wait $$swarm; shell=$$?; \
 	echo "tests/swarm:"; cat "$$log"; rm -f "$$log"; \
 	exit $$((pure ? pure : shell))

@@ -27,7 +27,7 @@ from gevent.lock import BoundedSemaphore
 from harness.config import covers, window_left
 from harness.config.local import HOSTS_FILE, Address, is_loopback, literal, local_name
 from harness.config.tables import AuthorisationTable
-from harness.errors import FailureCause, NotAuthorisedError
+from harness.errors import FailureCause, NotAuthorisedError, UsageError
 
 _NO_FILES = frozenset({errno.EMFILE, errno.ENFILE})
 _EXHAUSTED = _NO_FILES | {errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM}
@@ -221,3 +221,14 @@ def local_address(stream: Stream) -> str:
     except OSError:
         return ""
     return f"{name[0]}:{name[1]}"
+
+
+def check_source(address: str, where: str) -> None:
+    """Raise UsageError unless connections can leave from this address. Sends nothing."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
+        try:
+            sock.bind((address, 0))
+        except OSError as error:
+            if error.errno != errno.EADDRNOTAVAIL:
+                return  # such as no port left: a connection will say so
+            raise UsageError(f"{address} is not an address of this machine", where=where) from None

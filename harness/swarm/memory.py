@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import locust  # noqa: F401 - first: it patches the standard library
+
 import ctypes
 from collections.abc import Callable
 

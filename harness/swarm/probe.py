@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import locust  # noqa: F401 - first: it patches the standard library
 
-import errno
-import socket
 import time
 import traceback
 from datetime import UTC, datetime
@@ -21,7 +19,7 @@ from harness.config.probed import Chosen, chosen, without_probes
 from harness.core.probing import HoldProbe
 from harness.core.session import GuestSession
 from harness.dialects.registry import all_dialects
-from harness.errors import UsageError
+from harness.swarm.guard import check_source
 from harness.swarm.network import Ceiling, Network
 from harness.swarm.preflight import knock
 from harness.swarm.probe_advice import FRAGMENT, Adviser
@@ -95,7 +93,7 @@ class ProbeRun:
         """
         scenario, network = self.order.scenario, self.network
         for place, address in enumerate(scenario.document.ratelimit.addresses):
-            own_address(address, f"ratelimit.addresses[{place}]")
+            check_source(address, f"ratelimit.addresses[{place}]")
         origins = {network.origin(base): base for dialect in scenario.dialects.values() for base in dialect.bases}
         for origin in origins:
             network.guard.judge(origin.host)
@@ -175,14 +173,3 @@ class ProbeRun:
         text = "".join(traceback.format_exception(error))
         self._say({"kind": "note", "text": f"guest {session.label}: {type(error).__name__}: {error}"})
         (self.order.folder / "probe-faults.txt").open("a", encoding="utf-8").write(text)
-
-
-def own_address(address: str, where: str) -> None:
-    """Raise UsageError unless connections can leave from this address. Sends nothing."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
-        try:
-            sock.bind((address, 0))
-        except OSError as error:
-            if error.errno != errno.EADDRNOTAVAIL:
-                return  # such as no port left: a connection will say so
-            raise UsageError(f"{address} is not an address of this machine", where=where) from None

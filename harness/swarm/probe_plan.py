@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import locust  # noqa: F401 - first: it patches the standard library
+
 from harness.config.ratelimit import RatelimitTable
 from harness.search.limits.concurrency import ConcurrencyPlan
 from harness.search.limits.plan import ProbePlan

@@ -17,8 +17,8 @@ from harness.simulator.faults.catalogue import CATALOGUE
 from tests.conformance.kit import NAMES
 
 BOTH = ("webchat", "longpoll")
-ALWAYS_ON = {"drift", "skew"}
-"""Faults that change times and nothing else; they have tests of their own."""
+ALWAYS_ON = {"drift", "skew", "creep", "step", "error_creep", "leak", "backlog"}
+"""Faults that change times, or grow over hours; they have tests of their own."""
 
 
 def soak(folder: Path, *, hours: float, think_s: float, seed: int, guests: int = 50) -> Outcome:

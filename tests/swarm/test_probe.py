@@ -27,8 +27,9 @@ from harness.search.limits.finding import Finding, Interval
 from harness.search.limits.plan import Done, ProbePlan, Send, WaitUntil
 from harness.search.limits.prober import Prober
 from harness.search.limits.recommend import advise
+from harness.swarm.guard import check_source
 from harness.swarm.load import network_of
-from harness.swarm.probe import PROBES, ProbeOrder, ProbeRun, own_address
+from harness.swarm.probe import PROBES, ProbeOrder, ProbeRun
 from harness.swarm.probe_drive import Halt, Line, drive, paced
 from harness.swarm.probe_proof import ProofRun, judge_at, judge_over, tally
 from harness.swarm.probe_scope import allowed_meanwhile, scope_of, scope_search
@@ -224,9 +225,9 @@ def test_what_a_request_carries_no_trace_of_is_not_said_to_be_varied(separate: t
 
 
 def test_an_address_that_is_not_ours_is_told_before_anything_is_sent() -> None:
-    own_address("127.0.0.2", "here")
+    check_source("127.0.0.2", "here")
     with pytest.raises(UsageError, match=r"192\.0\.2\.7 is not an address of this machine"):
-        own_address("192.0.2.7", "here")
+        check_source("192.0.2.7", "here")
 
 
 def test_beyond_the_ceiling_nothing_is_tried_and_that_is_said() -> None:
