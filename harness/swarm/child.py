@@ -24,7 +24,7 @@ import resource
 import stat
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
@@ -49,16 +49,21 @@ _MAX_LINE = 4000
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out the order of a run folder; the exit status says how that went, not what the verdict is."""
+    return obey("harness.swarm.child", arguments, _run)
+
+
+def obey(module: str, arguments: Sequence[str] | None, run: Callable[[Path, Outlet], int]) -> int:
+    """What every child process has around its work: one folder on its command line, and errors as news instead of tracebacks."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if len(given) != 1:
-        sys.stderr.write("usage: python -m harness.swarm.child RUNFOLDER\n")
+        sys.stderr.write(f"usage: python -m {module} RUNFOLDER\n")
         return int(ExitCode.USAGE)
     sys.stderr = Unfailing(sys.stderr)
     logging.getLogger("locust").setLevel(logging.ERROR)
     raise_descriptor_limit()
     say = Outlet(1)
     try:
-        return _run(Path(given[0]), say)
+        return run(Path(given[0]), say)
     except GuestswarmError as error:
         say({"kind": "error", "what": error.what, "where": error.where, "hint": error.hint})
         sys.stderr.write(f"{error}\n")

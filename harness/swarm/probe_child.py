@@ -17,40 +17,23 @@ import locust  # noqa: F401 - before all others: it patches the standard library
 import json
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
 from harness.config import load_scenario
 from harness.config.scenario import SIMULATED_CLIENT
 from harness.core.credentials import Secret
-from harness.errors import ExitCode, GuestswarmError
+from harness.errors import ExitCode
 from harness.runs.folder import read_manifest
 from harness.runs.manifest import CLIENT_SECRET_ENV, FURTHER_SECRETS_ENV, LoadOrder
-from harness.swarm.child import Outlet, Unfailing, mind_the_parent, obey_signals, raise_descriptor_limit
+from harness.swarm.child import Outlet, mind_the_parent, obey, obey_signals
 from harness.swarm.load import network_of
 from harness.swarm.probe import ProbeOrder, ProbeRun
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out the order of a job's folder."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    if len(given) != 1:
-        sys.stderr.write("usage: python -m harness.swarm.probe_child FOLDER\n")
-        return int(ExitCode.USAGE)
-    sys.stderr = Unfailing(sys.stderr)
-    raise_descriptor_limit()
-    say = Outlet(1)
-    try:
-        return _run(Path(given[0]), say)
-    except GuestswarmError as error:
-        say({"kind": "error", "what": error.what, "where": error.where, "hint": error.hint})
-        sys.stderr.write(f"{error}\n")
-        return int(error.exit_code)
-    except Exception as error:
-        say({"kind": "error", "what": f"{type(error).__name__}: {error}"})
-        sys.stderr.write(traceback.format_exc())
-        return int(ExitCode.INTERNAL)
+    return obey("harness.swarm.probe_child", arguments, _run)
 
 
 def _run(folder: Path, say: Outlet) -> int:

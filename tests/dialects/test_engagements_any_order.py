@@ -6,6 +6,7 @@ import json
 from random import Random
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -84,7 +85,7 @@ FRAMES = st.builds(lambda kind, rest: {**rest, "type": kind}, KINDS, st.dictiona
 
 @given(st.binary(max_size=200) | st.text(max_size=200))
 def test_the_decoders_survive_any_bytes(data: bytes | str) -> None:
-    decode(data, 1000)
+    assert isinstance(decode(data, 1000), msgspec.Struct)
     raw = data if isinstance(data, bytes) else data.encode("utf-8", "surrogatepass")
     decode_registration(raw), decode_message(raw)
 
@@ -92,6 +93,7 @@ def test_the_decoders_survive_any_bytes(data: bytes | str) -> None:
 @given(FRAMES | JSON)
 def test_the_decoders_survive_any_json(value: Any) -> None:
     event = decode(json.dumps(value), 100_000)
+    assert isinstance(event, msgspec.Struct)
     if isinstance(event, Delivered):
         read_marker(event.text)
     raw = json.dumps({"guestToken": value, "sessionId": value, "expiresAt": value}).encode()

@@ -7,6 +7,7 @@ import json
 from random import Random
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -109,7 +110,7 @@ CLAIMS = st.dictionaries(
 
 @given(st.binary(max_size=200) | st.text(max_size=200))
 def test_the_decoders_survive_any_bytes(data: bytes | str) -> None:
-    decode(data, 1000)
+    assert isinstance(decode(data, 1000), msgspec.Struct)
     raw = data if isinstance(data, bytes) else data.encode("utf-8", "surrogatepass")
     decode_grant(raw), decode_guest(raw), decode_code(raw), read_saved(raw)
 
@@ -117,6 +118,7 @@ def test_the_decoders_survive_any_bytes(data: bytes | str) -> None:
 @given(FRAMES | JSON)
 def test_the_decoders_survive_any_json(value: Any) -> None:
     event = decode(json.dumps(value), 100_000)
+    assert isinstance(event, msgspec.Struct)
     if isinstance(event, Delivered):
         read_marker(event.text)
     names = ("access_token", "expires_in", "id", "guestToken", "sessions", "code", "guestId", "sessionId", "createdAt", "expiresAt")

@@ -9,6 +9,7 @@ from itertools import pairwise
 from random import Random
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -263,7 +264,7 @@ FRAMES = st.builds(
 
 @given(st.binary(max_size=200) | st.text(max_size=200))
 def test_the_decoders_survive_any_bytes(data: bytes | str) -> None:
-    decode(data, 1000)
+    assert isinstance(decode(data, 1000), msgspec.Struct)
     raw = data if isinstance(data, bytes) else data.encode("utf-8", "surrogatepass")
     decode_grant(raw), decode_listing(raw), decode_skills(raw)
 
@@ -276,6 +277,7 @@ def test_the_decoders_survive_any_json(value: Any) -> None:
         pong = json.loads(pong_frame(event))
         want = {"type": "pong", "payload": value["payload"]} if "payload" in value else {"type": "pong"}
         assert repr(pong) == repr(want)
+    assert isinstance(event, msgspec.Struct)
     if isinstance(event, Delivered):
         read_marker(event.text)
     for wrap in ("messages", "entities", "access_token"):

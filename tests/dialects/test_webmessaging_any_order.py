@@ -9,6 +9,7 @@ from itertools import pairwise
 from random import Random
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -343,14 +344,14 @@ FRAMES = st.builds(
 
 @given(st.binary(max_size=200) | st.text(max_size=200))
 def test_the_decoders_survive_any_bytes(data: bytes | str) -> None:
-    decode(data, 1000)
+    assert isinstance(decode(data, 1000), msgspec.Struct)
     raw = data if isinstance(data, bytes) else data.encode("utf-8", "surrogatepass")
     decode_history(raw), decode_deployment(raw), decode_exchange(raw), decode_domains(raw)
 
 
 @given(FRAMES | JSON)
 def test_the_decoders_survive_any_json(value: Any) -> None:
-    decode(json.dumps(value), 100_000)
+    assert isinstance(decode(json.dumps(value), 100_000), msgspec.Struct)
     for wrap in ("entities", "messenger", "auth", "jwt"):
         raw = json.dumps({"id": "x", "status": "Active", wrap: value}).encode()
         decode_history(raw), decode_deployment(raw), decode_exchange(raw)

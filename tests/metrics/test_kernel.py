@@ -46,8 +46,9 @@ def test_what_it_may_also_say_is_not_measured(text: str) -> None:
 @given(st.text())
 def test_any_text_is_read(text: str) -> None:
     for parse in (parse_cpu_stat, parse_drops, parse_sockets, parse_port_range):
-        parse(text)
-    list(cpu_groups(text))
+        found = parse(text)
+        assert found is None or "".join(c for c in text if c.isdigit()), "figures out of a text without any"
+    assert all(isinstance(part, str) for group in cpu_groups(text) for part in group)
 
 
 def readings(at_s: int, **texts: str) -> Readings:

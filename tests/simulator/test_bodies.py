@@ -16,9 +16,10 @@ from tests.simulator.engine_kit import SECRET, Bench
 
 @given(st.text() | st.binary())
 def test_nothing_raises(data: str | bytes) -> None:
-    bodies.table(data)
-    bodies.frame(data)
-    bodies.basic(data if isinstance(data, str) else data.decode("latin-1"))
+    assert isinstance(bodies.table(data), dict | None)
+    assert isinstance(bodies.frame(data), dict | None)
+    found = bodies.basic(data if isinstance(data, str) else data.decode("latin-1"))
+    assert found is None or all(isinstance(part, str) for part in found)
 
 
 def test_tables_and_texts() -> None:
