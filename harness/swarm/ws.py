@@ -77,22 +77,65 @@ class _Frames(frame_buffer):
         return bool(final), opcode, payload
 
 
+class _Incoming:
+    """What has been read of a socket and not yet taken.
+
+    It knows nothing of its `GuestSocket`: a cycle waits for the collector, which hardly ever runs in a load process.
+    """
+
+    __slots__ = ("_at", "_blocks", "_bytes", "read_ns", "stream")
+
+    def __init__(self) -> None:
+        self.stream: Stream | None = None
+        self.read_ns = 0
+        self._bytes, self._at, self._blocks = b"", 0, 0
+
+    def block(self) -> bytes:
+        """The next bytes as they come, stamped. Raises _EndOfFileError, OSError."""
+        stream = self.stream
+        if stream is None:
+            raise OSError
+        self._blocks += 1
+        if self._blocks % _TURNS == 0:
+            gevent.sleep(0)
+        data = stream.recv(_BLOCK)
+        self.read_ns = time.monotonic_ns()
+        if not data:
+            raise _EndOfFileError
+        return data
+
+    def put_back(self, data: bytes) -> None:
+        """To be taken first."""
+        self._bytes, self._at = data, 0
+
+    def take(self, size: int) -> bytes:
+        """One byte or more, `size` at most."""
+        if self._at >= len(self._bytes):
+            self._bytes, self._at = self.block(), 0
+        data = self._bytes[self._at : self._at + size]
+        self._at += len(data)
+        return data
+
+    def skip(self, size: int) -> None:
+        """Take as many bytes for nothing."""
+        while size > 0:
+            size -= len(self.take(min(size, _BLOCK)))
+
+
 class GuestSocket:
     """Opens, reads and closes. `open` and `messages` belong to the reader greenlet; `send` and `close` to anybody."""
 
     def __init__(self, network: Network, on_written: OnWritten) -> None:
         self._network, self._on_written = network, on_written
         self._stream: Stream | None = None
-        self._bytes, self._at, self._blocks = b"", 0, 0
-        self._frames = _Frames(self._recv, self._skip, network.limits.max_frame)
+        self._incoming = incoming = _Incoming()
+        self._frames = _Frames(incoming.take, incoming.skip, network.limits.max_frame)
         self._unsent: deque[tuple[bytes, int]] = deque()
         self._unsent_bytes = 0
         self._flusher: gevent.Greenlet[..., Any] | None = None
         self._linger: Any = None
         self._cause = FailureCause.TIMEOUT
         self.address = ""
-        self.read_ns = 0
-        """When the block with the end of the last frame was read."""
         self.end = SocketEnd(0, "", "")
         """How it ended, once `messages` is exhausted."""
         self.closing = self.broken = False
@@ -114,8 +157,13 @@ class GuestSocket:
             raise ConnectError(FailureCause.TIMEOUT if self._stream else FailureCause.CONNECT_TIMEOUT) from None
         finally:
             bound.close()
-        self.read_ns = self.read_ns or time.monotonic_ns()
+        self._incoming.read_ns = self._incoming.read_ns or time.monotonic_ns()
         return refusal
+
+    @property
+    def read_ns(self) -> int:
+        """When the block with the end of the last frame was read."""
+        return self._incoming.read_ns
 
     def _open(self, request: OpenSocket) -> HttpResponse | None:
         network = self._network
@@ -132,7 +180,7 @@ class GuestSocket:
             data = head("GET", origin, request.path, headers) + b"\r\n"
         except ValueError as error:
             raise ConnectError(FailureCause.MALFORMED, str(error)) from None
-        stream = self._stream = network.connect(origin, request.timeout_ns / 1e9)
+        stream = self._stream = self._incoming.stream = network.connect(origin, request.timeout_ns / 1e9)
         self.address = local_address(stream)
         try:
             stream.sendall(data)
@@ -143,7 +191,7 @@ class GuestSocket:
             if len(received) > network.limits.max_head:
                 raise ConnectError(FailureCause.MALFORMED, "the head does not end")
             try:
-                received += self._block()
+                received += self._incoming.block()
             except _EndOfFileError:
                 raise ConnectError(FailureCause.CONNECTION_CLOSED) from None
             except OSError as error:
@@ -156,7 +204,7 @@ class GuestSocket:
             return self._refusal(received)
         if not _accepted(top, key):
             raise ConnectError(FailureCause.MALFORMED, "no proper answer to the upgrade")
-        self._bytes, self._at = rest, 0
+        self._incoming.put_back(rest)
         return None
 
     def _refusal(self, received: bytes) -> HttpResponse:
@@ -173,7 +221,7 @@ class GuestSocket:
             if answer.oversize or not data:
                 break
             try:
-                data = self._block()
+                data = self._incoming.block()
             except _EndOfFileError:
                 data = b""
             except OSError as error:
@@ -239,33 +287,9 @@ class GuestSocket:
         """Read what still comes, without sense, until the end or until the linger timer strikes."""
         try:
             while True:
-                self._block()
+                self._incoming.block()
         except (_EndOfFileError, OSError):
             pass
-
-    def _block(self) -> bytes:
-        stream = self._stream
-        if stream is None:
-            raise OSError
-        self._blocks += 1
-        if self._blocks % _TURNS == 0:
-            gevent.sleep(0)
-        data = stream.recv(_BLOCK)
-        self.read_ns = time.monotonic_ns()
-        if not data:
-            raise _EndOfFileError
-        return data
-
-    def _recv(self, size: int) -> bytes:
-        if self._at >= len(self._bytes):
-            self._bytes, self._at = self._block(), 0
-        data = self._bytes[self._at : self._at + size]
-        self._at += len(data)
-        return data
-
-    def _skip(self, size: int) -> None:
-        while size > 0:
-            size -= len(self._recv(min(size, _BLOCK)))
 
     # ---------------------------------------------------------------- writing
     def send(self, text: str, key: int = 0) -> None:
@@ -358,6 +382,7 @@ class GuestSocket:
             self._flusher.kill(block=False)
             self._flusher = None
         stream, self._stream = self._stream, None
+        self._incoming.stream = None
         if stream is not None:
             stream.close()
 

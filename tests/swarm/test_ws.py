@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import gc
 import socket
 import struct
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -383,3 +385,26 @@ def test_a_flood_leaves_other_greenlets_their_turn(serve: Serve) -> None:
     assert sum(1 for _ in wire.messages()) == 40_000
     assert turns[0] > 10
     greenlet.kill()
+
+
+def test_an_ended_socket_is_gone_without_the_collector(serve: Serve) -> None:
+    """It hardly ever runs in a load process: what waits for it would be in memory for hours."""
+
+    def handle(sock: socket.socket) -> None:
+        upgrade(sock)
+        sock.sendall(frame(TEXT, b"one") + frame(CLOSE, struct.pack("!H", 1000)))
+        read_frame(sock)
+
+    network = Network(Guard(), {"webchat": serve(handle).url}, limits=Limits())
+    gc.collect()
+    gc.disable()
+    try:
+        wire = GuestSocket(network, lambda _at, _key: None)
+        wire.open(order())
+        assert list(wire.messages()) == ["one"]
+        wire.drop()
+        left = weakref.ref(wire)
+        del wire
+        assert left() is None
+    finally:
+        gc.enable()
