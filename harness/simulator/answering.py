@@ -27,14 +27,17 @@ class Answering(Services):
     def on_responded(self, now: int, request: int, handed: bool) -> None:
         """An answer was written; `handed`: all of it reached the guest's side."""
         exchange = self._handing.pop(request, None)
-        if exchange is None or not handed:
+        if exchange is None:
+            return
+        on_handed, exchange.on_handed = exchange.on_handed, None
+        if not handed:
             return
         if self.truth.timings:
             self.truth.timing(now, exchange.id, "http", exchange.received)
         if exchange.status == 429:
             self.truth.row(now, "refused", exchange.id, endpoint=exchange.route.endpoint if exchange.route else exchange.path)
-        if exchange.on_handed is not None:
-            exchange.on_handed(now)
+        if on_handed is not None:
+            on_handed(now)
 
     def on_request_gone(self, now: int, request: int) -> None:
         """The guest's connection ended before the answer."""
@@ -131,6 +134,6 @@ class Answering(Services):
 
     @staticmethod
     def _call_gone(now: int, exchange: Exchange) -> None:
-        gone, exchange.on_gone = exchange.on_gone, None
+        gone, exchange.on_gone, exchange.on_handed = exchange.on_gone, None, None
         if gone is not None:
             gone(now)

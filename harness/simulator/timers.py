@@ -54,6 +54,7 @@ class Timers:
             entry = heapq.heappop(heap)
             fn = entry[2]
             if fn is not None:
-                entry[2] = None
+                args = entry[3]
+                entry[2], entry[3] = None, ()  # who was called often keeps the handle: no cycle may be left
                 self.live -= 1
-                fn(now, *entry[3])
+                fn(now, *args)

@@ -15,11 +15,24 @@ from typing import Any
 class Nonce:
     """One numbered message of a stream, however often it was stored or handed over."""
 
-    __slots__ = ("answers", "confirmed", "copies", "fault", "handed", "id", "received", "seq", "stored", "stream", "taken")
+    __slots__ = (
+        "answers",
+        "by_agent",
+        "confirmed",
+        "copies",
+        "fault",
+        "handed",
+        "id",
+        "received",
+        "seq",
+        "stored",
+        "stream",
+        "taken",
+    )
 
-    def __init__(self, stream: Stream, direction: str, seq: int) -> None:
-        self.stream, self.seq = stream, seq
-        self.id = f"{stream.key}.{direction}.{seq}"
+    def __init__(self, stream: Stream, seq: int, *, by_agent: bool = False) -> None:
+        self.stream, self.seq, self.by_agent = stream, seq, by_agent
+        self.id = f"{stream.key}.{'a' if by_agent else 'g'}.{seq}"
         self.handed = False
         self.received = 0
         """When it first came in, by the server's clock (a guest's)."""
@@ -27,8 +40,8 @@ class Nonce:
         """What it answers (an agent's)."""
         self.taken = self.confirmed = False
         self.stored = 0
-        self.copies: list[Copy] = []
-        """Those that were handed over in some way, told apart by message id and time."""
+        self.copies = 0
+        """How many were handed over in some way, told apart by message id and time."""
         self.fault = ""
 
 
@@ -47,7 +60,6 @@ class Stream:
     """All messages with one `run.guest` in their markers, both directions."""
 
     __slots__ = (
-        "agent",
         "agent_handed",
         "agent_pushed",
         "agent_seq",
@@ -62,7 +74,6 @@ class Stream:
     def __init__(self, key: str) -> None:
         self.key = key
         self.guest: dict[int, Nonce] = {}
-        self.agent: dict[int, Nonce] = {}
         self.agent_seq = 0
         self.guest_pushed = self.agent_pushed = 0
         """Largest number of a first hand-over by push."""
@@ -77,14 +88,13 @@ class Stream:
         """The guest's number `seq`."""
         nonce = self.guest.get(seq)
         if nonce is None:
-            nonce = self.guest[seq] = Nonce(self, "g", seq)
+            nonce = self.guest[seq] = Nonce(self, seq)
         return nonce
 
     def next_agent_nonce(self) -> Nonce:
         """The agents' next number."""
         self.agent_seq += 1
-        nonce = self.agent[self.agent_seq] = Nonce(self, "a", self.agent_seq)
-        return nonce
+        return Nonce(self, self.agent_seq, by_agent=True)
 
 
 class TruthLog:
@@ -145,6 +155,7 @@ class TruthLog:
         if stream.users <= 0 and self.streams.get(stream.key) is stream:
             del self.streams[stream.key]
             self._judge(now, stream)
+            stream.guest.clear()
 
     def _judge(self, now: int, stream: Stream) -> None:
         for nonce in stream.unstored.values():
@@ -195,7 +206,7 @@ class TruthLog:
                 self._time_push(now, nonce)
             self._first(now, nonce, via)
             stream, seq = nonce.stream, nonce.seq
-            if stream.agent.get(seq) is nonce:
+            if nonce.by_agent:
                 if seq < stream.agent_pushed:
                     self.row(now, "reordered", nonce.id)
                 else:
@@ -238,7 +249,7 @@ class TruthLog:
     def _first(self, now: int, nonce: Nonce, via: str) -> None:
         nonce.handed = True
         stream, seq = nonce.stream, nonce.seq
-        if stream.agent.get(seq) is nonce:
+        if nonce.by_agent:
             self.row(now, "messages.delivered", nonce.id, via=via)
             stream.unhanded.pop(seq, None)
             if seq > stream.agent_handed:
@@ -248,8 +259,8 @@ class TruthLog:
 
     def _seen(self, now: int, copy: Copy, nonce: Nonce, via: str) -> None:
         copy.seen = True
-        nonce.copies.append(copy)
-        if len(nonce.copies) > 1:
+        nonce.copies += 1
+        if nonce.copies > 1:
             self.row(now, "duplicated.resend", nonce.id, via=via)
 
 

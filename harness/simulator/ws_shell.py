@@ -41,6 +41,17 @@ def close_payload(code: int, reason: str) -> bytes:
     return struct.pack("!H", code) + reason.encode()[:123]
 
 
+class Upgraded(web.WebSocketResponse):
+    """Read half of one WebSocket, which reads only.
+
+    aiohttp's farewell at the end of a handler would fail on a connection that `Channel` has closed by then, and the exception,
+    which it keeps, would hold all of the connection in a cycle.
+    """
+
+    async def write_eof(self) -> None:  # type: ignore[override] # as in the class above: the base of both takes data
+        """Nothing: all that is written is `Channel`'s."""
+
+
 class Channel:
     """Write half and life of one WebSocket; the read half is `read_all`."""
 
@@ -127,7 +138,7 @@ class Channel:
 
 
 async def read_all(
-    ws: web.WebSocketResponse,
+    ws: Upgraded,
     channel: Channel,
     on_frame: Callable[[int, int, str | bytes], None],
     on_ping: Callable[[int, int, bytes], None],

@@ -132,6 +132,7 @@ class ChatHalf(DialectHalf):
             self.engine.timers.cancel(link.timer)
             link.timer = None
             link.session.conns.pop(conn.handle, None)
+            self._part(link.session)
 
     def run_out(self, now: int, session: Any) -> None:
         """Nobody can come back to it: its agent is free, and it is forgotten after a while."""
@@ -150,6 +151,12 @@ class ChatHalf(DialectHalf):
         session = conv.data
         self.engine.timers.cancel(session.expiry)
         self.sessions.pop(session.id, None)
+        self._part(session)
+
+    def _part(self, session: Any) -> None:
+        """A forgotten session and its conversation let go of each other once no socket speaks for it: no cycle stays in memory."""
+        if not session.conns and session.id not in self.sessions:
+            session.conv = None
 
     # ------------------------------------------------------------ the end
     def leave(self, now: int, session: Any) -> None:
