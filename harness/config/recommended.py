@@ -6,6 +6,7 @@ Pure. Only keys that exist and change what guests do are written; what is shared
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_type_hints
@@ -28,6 +29,8 @@ class Advised:
     advice: Advice
     settings: type
     """The dialect's settings dataclass."""
+    hold: int | None = None
+    """So many may be open at once; None: not a limit of that."""
 
     @property
     def spread_s(self) -> float | None:
@@ -35,10 +38,18 @@ class Advised:
         return None if self.scope in _PER_SESSION else self.advice.reconnect_spread_s
 
 
-def fragment(found: Sequence[Advised], guests: int, mixed: Mapping[str, float]) -> dict[str, Any]:
-    """Tables of a scenario for so many guests; `mixed` are the dialects' shares."""
+def fragment(
+    found: Sequence[Advised], guests: int, mixed: Mapping[str, float], *, planned: int = 0, count_key: str = "count"
+) -> dict[str, Any]:
+    """Tables of a scenario for so many guests; `mixed` are the dialects' shares.
+
+    `planned`: so many there are at a time in the scenario, as `[guests] count_key` says.
+    """
     tables: dict[str, Any] = {}
     _messages(tables, found, guests, mixed)
+    most = [cap for one in found if (cap := most_guests(one, mixed.get(one.dialect, 1.0))) is not None]
+    if most and 0 < min(most) < planned:
+        tables.setdefault("guests", {})[count_key] = min(most)
     for name in mixed:
         mine = [one for one in found if one.dialect == name and one.advice.rate_per_s is not None]
         if mine and (keys := _dialect(mine)):
@@ -47,6 +58,34 @@ def fragment(found: Sequence[Advised], guests: int, mixed: Mapping[str, float]) 
     if arriving:
         tables["load"] = {"ramp": _length(max(arriving))}
     return tables
+
+
+def most_guests(one: Advised, share: float) -> int | None:
+    """At most so many guests at a time, of all dialects, keep within a limit of what is open at once: each holds one open.
+
+    None: no such limit, or one that counts each session for itself. 0: the limit is less than one guest's share.
+    """
+    if one.hold is None or one.scope in _PER_SESSION:
+        return None
+    return math.floor(one.hold / share + 1e-9)
+
+
+def remarks(found: Sequence[Advised], mixed: Mapping[str, float], *, planned: int, count_key: str) -> list[str]:
+    """What the tables cannot say, or say for a reason that is not seen: limits of what is open at once."""
+    lines = []
+    for one in found:
+        if one.hold is None:
+            continue
+        most, where = most_guests(one, mixed.get(one.dialect, 1.0)), f"{one.dialect}: {one.endpoint}: {one.hold} open at once"
+        if most is None:
+            lines.append(f"{where} for each session: a guest holds one, so that no setting is needed.")
+        elif most >= planned:
+            lines.append(f"{where}: {planned} guests at a time keep within that, {most} would; each holds one open.")
+        elif most:
+            lines.append(f"{where}: no more than {most} guests at a time ([guests] {count_key}); each holds one open.")
+        else:
+            lines.append(f"{where}: no setting keeps guests within that, at a share of {mixed.get(one.dialect, 1.0):g} of them.")
+    return lines
 
 
 def _messages(tables: dict[str, Any], found: Sequence[Advised], guests: int, mixed: Mapping[str, float]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.config.probed import Chosen
-from harness.config.recommended import Advised, fragment, to_toml
+from harness.config.recommended import Advised, fragment, most_guests, remarks, to_toml
 from harness.core.probing import HoldProbe
 from harness.search.limits.finding import Finding
 from harness.search.limits.recommend import Advice, advise
@@ -47,8 +47,11 @@ class Adviser:
             return None
         self._found[one.name] = _Found(finding, advice)
         settings = type(self._stage.order.scenario.settings(one.dialect))
-        self._advised.append(Advised(one.dialect, one.probe.endpoint, scope, advice, settings))
-        hold = {"hold": finding.limit} if finding.kind == "concurrency" else {}
+        held = finding.limit if finding.kind == "concurrency" else None
+        advised = Advised(one.dialect, one.probe.endpoint, scope, advice, settings, held)
+        self._advised.append(advised)
+        most = most_guests(advised, self._stage.order.scenario.mix.get(one.dialect, 1.0))
+        hold = {} if held is None else {"hold": held, "most_guests": most, "most_guests_key": self._count_key}
         self._stage.journal.write({"kind": "recommendation", "what": one.name, "recommendation": {**advice.as_data(), **hold}})
         self._write_fragment()
         return advice
@@ -56,11 +59,18 @@ class Adviser:
     def _write_fragment(self) -> None:
         """`recommended.toml` as far as it goes."""
         scenario = self._stage.order.scenario
-        tables = fragment(self._advised, self._guests, scenario.mix)
-        if tables:
+        planned, key = scenario.guests.planned, self._count_key
+        tables = fragment(self._advised, self._guests, scenario.mix, planned=planned, count_key=key)
+        notes = remarks(self._advised, scenario.mix, planned=planned, count_key=key)
+        if tables or notes:
             head = f"Settings that keep {self._guests} guests of {scenario.name} within the rate limits that were found.\n"
-            head += "guestswarm run SCENARIO --include recommended.toml"
+            head = "\n".join([head + "guestswarm run SCENARIO --include recommended.toml", *notes])
             (self._stage.order.folder / FRAGMENT).write_text(to_toml(tables, head), "utf-8")
+
+    @property
+    def _count_key(self) -> str:
+        """Where the scenario says how many guests there are at a time."""
+        return "max_guests" if self._stage.order.scenario.guests.count is None else "count"
 
     # ---------------------------------------------------------------- proof
     def prove(self, place: Place, cast: Cast) -> None:

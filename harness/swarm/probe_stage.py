@@ -117,7 +117,8 @@ class Stage:
         data = finding.as_data()
         self.journal.write({"kind": "finding", "what": one.name, "finding": data})
         figures = [text.format(data[key]) for key, text in _FIGURES if data.get(key) is not None]
-        self.say({"kind": "found", "text": f"{one.name}: {', '.join([finding.kind.replace('_', ' '), *figures])}"})
+        kind = finding.kind.replace("_", " ") + (" from a first request" if finding.anchor == "first_request" else "")
+        self.say({"kind": "found", "text": f"{one.name}: {', '.join([kind, *figures])}"})
 
     def ready(self, one: Chosen, cast: Cast, identity: Identity) -> ProbeGuest | None:
         """The identity's guest, ready for this probe; None: it is not, and that is written down where it is the first one's."""

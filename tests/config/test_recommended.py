@@ -11,7 +11,7 @@ import pytest
 from harness.cli.options import leaves
 from harness.config import load_scenario
 from harness.config.probed import chosen, without_probes
-from harness.config.recommended import Advised, fragment, to_toml
+from harness.config.recommended import Advised, fragment, remarks, to_toml
 from harness.dialects.registry import all_dialects
 from harness.errors import ScenarioError
 from harness.search.limits.finding import Finding, Interval
@@ -58,6 +58,29 @@ def test_tokens_are_spread_by_back_off_jitter_and_ramp() -> None:
     webchat = tables["dialects"]["webchat"]
     assert set(webchat) >= {"retry_base", "retry_jitter", "reconnect_jitter", "reconnect_cap"}
     assert tables["load"]["ramp"].endswith(("s", "min"))
+
+
+def held(scope: str, most: int = 12, dialect: str = "webchat") -> Advised:
+    finding = Finding("concurrency", True, limit=most, limit_interval=Interval(most, most))
+    return dataclasses.replace(advised(dialect, "GET /webchat", scope, finding), hold=most)
+
+
+@pytest.mark.parametrize(
+    ("one", "mixed", "planned", "key", "tables", "said"),
+    [
+        (held("ip"), {"webchat": 1.0}, 60, "count", {"guests": {"count": 12}}, "no more than 12 guests at a time ([guests] count)"),
+        (held("unknown"), {"webchat": 0.5}, 60, "max_guests", {"guests": {"max_guests": 24}}, "([guests] max_guests)"),
+        (held("ip"), {"webchat": 1.0}, 12, "count", {}, "12 guests at a time keep within that"),
+        (held("session"), {"webchat": 1.0}, 60, "count", {}, "for each session: a guest holds one"),
+    ],
+)
+def test_what_may_be_open_at_once_is_as_many_guests(
+    one: Advised, mixed: dict[str, float], planned: int, key: str, tables: dict[str, object], said: str
+) -> None:
+    assert fragment([one], 60, mixed, planned=planned, count_key=key) == tables
+    (line,) = remarks([one], mixed, planned=planned, count_key=key)
+    assert said in line
+    assert "webchat: GET /webchat: 12 open at once" in line
 
 
 @pytest.mark.parametrize("dialect", sorted(all_dialects()))

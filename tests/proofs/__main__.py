@@ -20,7 +20,7 @@ from harness.conformance.runner import Outcome, Plan, run
 from harness.conformance.scenarios import every_fault
 from harness.core.pacing import Behaviour
 from harness.core.spread import around, seconds
-from tests.proofs import capacity, capacity_real, drift, metrics, nights, omission, ratelimit, soak
+from tests.proofs import accidents, capacity, capacity_real, drift, metrics, nights, omission, ratelimit, soak
 from tests.proofs.frame import Part, Unfinished, judged, said
 
 ROOT = Path(__file__).parent.parent.parent
@@ -108,9 +108,11 @@ PARTS: dict[str, Part] = {
     "capacity-real": Part(capacity_real.trial, 5),
     "ratelimit-token-bucket": Part(ratelimit.token_bucket, 200, 2, ratelimit.judge_bucket, _LIMITS, forked=True),
     "ratelimit-fixed-window": Part(ratelimit.fixed_window, 200, 2, ratelimit.judge_fixed, _LIMITS, forked=True),
+    "ratelimit-first-window": Part(ratelimit.first_window, 200, 2, ratelimit.judge_first, _LIMITS, forked=True),
     "ratelimit-sliding-log": Part(ratelimit.sliding_log, 200, 2, ratelimit.judge_log, _LIMITS, forked=True),
     "ratelimit-sliding-counter": Part(ratelimit.sliding_counter, 200, 2, ratelimit.judge_counter, _LIMITS, forked=True),
     "ratelimit-concurrency": Part(ratelimit.concurrency, 200, 2, of=_LIMITS, forked=True),
+    "ratelimit-accidents": Part(accidents.trial, 300, 2, accidents.judge, (*_LIMITS, "tests/proofs/accidents.py"), forked=True),
     "ratelimit-shared": Part(ratelimit.shared, 200, 2, ratelimit.judge_shared, _LIMITS, forked=True),
     "soak-memory": Part(soak.memory, 1),
     "soak-virtual": Part(soak.night, 6),

@@ -29,6 +29,23 @@ class Told:
         return float(math.ceil(limiter.wait_s(now_ns)))
 
 
+@dataclass(frozen=True)
+class Accidents:
+    """What goes wrong on the way, drawn for each request: server errors, and requests that are never answered."""
+
+    errors: float
+    lost: float
+    counted: float = 0.5
+    """Share of both that the limiter has let in and counted before they went wrong."""
+    seed: int = 0
+
+    def draw(self, fate: random.Random) -> tuple[str, bool]:
+        """`error`, `lost`, or nothing that goes wrong; and whether the limiter sees it."""
+        drawn, counted = fate.random(), fate.random() < self.counted
+        wrong = "error" if drawn < self.errors else "lost" if drawn < self.errors + self.lost else ""
+        return wrong, counted or not wrong
+
+
 @dataclass
 class Walk:
     """What came of one probe."""
@@ -49,12 +66,14 @@ def walk(
     sigma: float = 0.5,
     server_offset_ns: int | None = None,
     spurious: frozenset[int] = frozenset(),
+    accidents: Accidents | None = None,
 ) -> Walk:
     """Probe until it is done. The limiter's clock starts at a random moment.
 
     `spurious`: these requests are refused by somebody on the way, and the limiter never sees them.
     """
     told = told or Told()
+    fate = random.Random(f"accidents {accidents.seed}") if accidents is not None else None
     wire = Wire(rng, jitter_ms, sigma)
     offset = server_offset_ns if server_offset_ns is not None else rng.randrange(10**12)
     now = rng.randrange(10**9)
@@ -93,9 +112,17 @@ def walk(
             ask(at)
             push(at + round(rng.expovariate(rival_per_s) * 1e9), "rival")
         elif kind == "arrive":
-            good = what not in spurious and ask(at)
+            wrong, counted = accidents.draw(fate) if accidents is not None and fate is not None else ("", True)
+            good = what not in spurious and counted and ask(at)
+            if wrong == "lost":
+                continue
+            if wrong and (good or not counted):  # what the limiter refuses it answers itself
+                push(at + wire.delay(), "broken", what)
+                continue
             value = None if good else told.value(limiters[0], at + offset)
             push(at + wire.delay(), "answer", (what, good, value))
+        elif kind == "broken":
+            prober.on_lost(what, now)
         else:
             n, good, value = what
             prober.on_answer(n, now, good, value, "date" if told.form == "date" else "seconds")

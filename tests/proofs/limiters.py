@@ -59,6 +59,25 @@ class Fixed:
 
 
 @dataclass
+class First:
+    """Fewer than L since the window began, which it does with the first request after the last one's end (INCR and EXPIRE)."""
+
+    limit: int
+    window_ns: int
+    began: int | None = None
+    count: int = 0
+
+    def accept(self, now_ns: int) -> bool:
+        if self.began is None or now_ns - self.began >= self.window_ns:
+            self.began, self.count = now_ns, 0
+        self.count += 1
+        return self.count <= self.limit
+
+    def wait_s(self, now_ns: int) -> float:
+        return (self.window_ns - (now_ns - (self.began or now_ns))) / 1e9
+
+
+@dataclass
 class Log:
     """Fewer than L accepted (or asked, if refused ones are charged) within the last W."""
 
@@ -103,7 +122,7 @@ class Counter:
         return (self.window_ns - (now_ns - self.phase_ns) % self.window_ns) / 1e9
 
 
-Limiter = Bucket | Fixed | Log | Counter
+Limiter = Bucket | Fixed | First | Log | Counter
 
 
 @dataclass

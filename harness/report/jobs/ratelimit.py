@@ -12,14 +12,15 @@ from harness.report.jobs import JobReport
 from harness.report.jobs.ratelimit_folder import FRAGMENT, Job, Probed, read_job
 from harness.report.jobs.ratelimit_summary import SCHEMA, RatelimitSummary, encode, limit_of, proofs
 from harness.report.jobs.ratelimit_words import (
-    KINDS,
     advice_words,
+    anchor_words,
     answer_words,
     care_words,
     has_model,
     headline,
     ignored_words,
     interval,
+    kind_words,
     number,
     proof_words,
     retry_words,
@@ -222,7 +223,7 @@ def _figures(one: Probed, found: Mapping[str, Any]) -> list[tuple[str, str, str]
     if not found:
         return []
     unit = {"rate_per_s": "/s", "window_s": " s"}
-    rows = [("kind", KINDS[str(found["kind"])], "confirmed by replay" if found.get("confirmed") else "not confirmed")]
+    rows = [("kind", kind_words(found), "confirmed by replay" if found.get("confirmed") else "not confirmed")]
     rows.append(("scope", scope_of(one), varied_words(one)))
     names = (("rate", "rate_per_s"), ("burst", "burst"), ("limit", "limit"), ("window", "window_s"))
     for name, key in names:
@@ -230,6 +231,8 @@ def _figures(one: Probed, found: Mapping[str, Any]) -> list[tuple[str, str, str]
         if value is not None:
             span = found.get(key.removesuffix("_per_s").removesuffix("_s") + "_interval")
             rows.append((name, number(value) + unit.get(key, ""), interval(span)))
+    if begins := anchor_words(found):
+        rows.append(("windows begin", begins, ""))
     if found.get("available_per_s") is not None:
         rows.append(("available to us", f"{number(found['available_per_s'])}/s", interval(found.get("available_interval"))))
     if int(found.get("refused") or 0):
@@ -252,7 +255,7 @@ def _figures(one: Probed, found: Mapping[str, Any]) -> list[tuple[str, str, str]
 def _other(candidate: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, str]:
     kept = candidate["kind"] == found["kind"] and not candidate["why_rejected"]
     return {
-        "kind": KINDS.get(str(candidate["kind"]), str(candidate["kind"])),
+        "kind": kind_words(candidate),
         "wrong": f"{candidate['wrong']:,} of {candidate['asked']:,}",
         "share": percent(candidate["wrong"], candidate["asked"]),
         "why": "kept" if kept else str(candidate["why_rejected"] or "explains the answers no better"),
@@ -312,7 +315,7 @@ def _markdown(manifest: Mapping[str, Any], job: Job, verdict: Verdict, reasons: 
         found = one.finding or {}
         size = found.get("burst") if found.get("burst") is not None else found.get("limit")
         window = found.get("window_s")
-        cells = [code(f"{one.dialect}: {one.endpoint}"), KINDS.get(str(found.get("kind")), "unknown"), scope_of(one)]
+        cells = [code(f"{one.dialect}: {one.endpoint}"), kind_words(found) if found else "unknown", scope_of(one)]
         cells += [number(found.get("rate_per_s")), number(size), number(window), escaped(advice_words(one)) or DASH]
         rows.append([*cells, escaped(proof_words(one)) or DASH])
     heads = ["endpoint", "kind", "scope", "per second", "burst or limit", "window, s", "recommended", "proof"]

@@ -36,6 +36,8 @@ class Limit(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     burst: float | None
     limit: int | None
     window_s: float | None
+    anchor: str | None
+    """Where a fixed window begins: `clock`, or `first_request` after the last one's end; null: another kind, or not known."""
     intervals: Intervals
     retry_after: dict[str, Any] | None
     """`sent`, `form` (seconds, date, mixed, none), `verdict` (whether it is true), `tested`, `broken`, `low_s`, `high_s`."""
@@ -85,6 +87,7 @@ def limit_of(one: Probed) -> Limit:
         burst=found.get("burst"),
         limit=found.get("limit"),
         window_s=found.get("window_s"),
+        anchor=found.get("anchor"),
         intervals=Intervals(*(_span(found.get(name)) for name in _INTERVALS)),
         retry_after=dict(retry) if retry else None,
         counts_refused=found.get("counts_refused"),

@@ -32,6 +32,22 @@ _UNANSWERED = 0.1
 _MODEL = ("token_bucket", "fixed_window", "sliding_log", "sliding_counter", "concurrency")
 
 
+ANCHORS = {"clock": "at fixed moments, one after the other", "first_request": "with the first request after the last one's end"}
+
+
+def kind_words(found: Mapping[str, Any]) -> str:
+    """The kind of a finding or of a candidate, and of a fixed window where it begins if that is not by the clock."""
+    kind = str(found.get("kind"))
+    return KINDS.get(kind, kind) + (" from a first request" if found.get("anchor") == "first_request" else "")
+
+
+def anchor_words(found: Mapping[str, Any]) -> str:
+    """Where the windows of a fixed window begin; empty: it is none."""
+    if found.get("kind") != "fixed_window":
+        return ""
+    return ANCHORS.get(str(found.get("anchor")), "not known: both explain every answer, and the recommended setting holds for both")
+
+
 def number(value: float | None) -> str:
     """Three significant digits, whole numbers without any."""
     if value is None:
@@ -89,9 +105,10 @@ def answer_words(one: Probed) -> str:
     limit, window = (number(found.get(key)) for key in ("limit", "window_s"))
     rate = known(found.get("rate_per_s"), found.get("rate_interval"))
     burst = known(found.get("burst"), found.get("burst_interval"))
+    first = found.get("anchor") == "first_request"
     words = {
         "token_bucket": f"Token bucket: {burst} at once, then {rate} a second",
-        "fixed_window": f"Fixed window: {limit} in each {window} s",
+        "fixed_window": f"Fixed window: {limit} in each {window} s" + (" from a first request on" if first else ""),
         "sliding_log": f"Sliding window: {limit} in any {window} s",
         "sliding_counter": f"Sliding counter: about {limit} in any {window} s",
         "concurrency": f"At most {limit} open at once",
@@ -130,7 +147,9 @@ def advice_words(one: Probed) -> str:
     if not advice:
         return ""
     if advice.get("hold") is not None:
-        return f"Hold at most {number(advice['hold'])} open."
+        most = advice.get("most_guests")
+        guests = f", which is {many(int(most), 'guest')} at a time" if most else ""
+        return f"Hold at most {number(advice['hold'])} open{guests}."
     if advice.get("rate_per_s") is None:
         return ""
     burst = advice.get("burst") or 1
@@ -140,6 +159,12 @@ def advice_words(one: Probed) -> str:
 def care_words(one: Probed) -> list[tuple[str, str, str]]:
     """What else a client is to keep to, as rows: what, how long, and when."""
     advice = one.recommendation or {}
+    if "most_guests" in advice:
+        most, key = advice["most_guests"], f"[guests] {advice.get('most_guests_key')}"
+        if most is None:
+            return [("guests at a time", "any number", "each session is counted for itself, and a guest holds one open")]
+        why = f"{key}; each holds one open" if most else "no setting keeps to it"
+        return [("guests at a time", f"{number(most)} at the most", why)]
     rate = advice.get("rate_per_s")
     if rate is None:
         return []

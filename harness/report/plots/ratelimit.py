@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator
 
 from harness.report.plots.style import BLUE, DASH, MUTED, ORANGE, TEAL, Sheet, counts_axis, heading, time_axis, word
+from harness.search.limits.firstwindow import begins
 from harness.search.limits.trace import Asked
 
 MOST_POINTS = {False: 360, True: 120}
@@ -56,13 +57,20 @@ def levels(finding: Mapping[str, Any], trace: Traced) -> tuple[np.ndarray, np.nd
     if kind == "sliding_log":
         count = np.searchsorted(spent, at, "right") - np.searchsorted(spent, at - window, "right")
         return at, count.astype(float), limit
+    if finding.get("anchor") == "first_request":
+        began = begins(spent, window)
+        if not len(began):
+            return at, np.zeros(len(at)), limit
+        since = began[np.maximum(np.searchsorted(began, at, "right") - 1, 0)]
+        count = np.searchsorted(spent, at, "right") - np.searchsorted(spent, since, "left")
+        return at, np.where((at >= since) & (at < since + window), count, 0).astype(float), limit
     phase = boundary_s(trace, window)
-    begins = np.floor((at - phase) / window) * window + phase
-    this = np.searchsorted(spent, at, "right") - np.searchsorted(spent, begins, "left")
+    starts = np.floor((at - phase) / window) * window + phase
+    this = np.searchsorted(spent, at, "right") - np.searchsorted(spent, starts, "left")
     if kind == "fixed_window":
         return at, this.astype(float), limit
-    last = np.searchsorted(spent, begins, "left") - np.searchsorted(spent, begins - window, "left")
-    return at, this + last * (1 - (at - begins) / window), limit
+    last = np.searchsorted(spent, starts, "left") - np.searchsorted(spent, starts - window, "left")
+    return at, this + last * (1 - (at - starts) / window), limit
 
 
 def _bucket(trace: Traced, rate: float, burst: float) -> tuple[np.ndarray, np.ndarray, float]:

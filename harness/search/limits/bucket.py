@@ -26,7 +26,7 @@ class _Bounds:
     """
 
     def __init__(self, seen: Evidence, counts_refused: bool) -> None:
-        self._low, self._up = seen.spent(counts_refused)
+        self._low, self._up = seen.spent(counts_refused)[0], seen.spent(counts_refused, perhaps=True)[1]
         self._before, self._at_most = seen.orders(counts_refused)
         self._yes_low, self._yes_up = seen.low[seen.ok], seen.up[seen.ok]
         self._no_low, self._no_up = seen.low[~seen.ok], seen.up[~seen.ok]
@@ -91,6 +91,7 @@ def fit_bucket(
     refused = np.flatnonzero(~seen.ok)
     # the burst may have been cut short by one of the answers that are to be left out
     most = int(seen.ok[: refused[min(spare, len(refused) - 1)]].sum()) + BLURRED if len(refused) else int(seen.ok.sum())
+    most += len(seen.lost_low)
     sizes = np.arange(1.0, most + 1)
     low = high = np.array([])
     nearest = 0

@@ -8,6 +8,10 @@ from typing import Any, Literal
 Kind = Literal["token_bucket", "fixed_window", "sliding_log", "sliding_counter", "concurrency", "none", "unknown"]
 """`none`: no refusal below the ceiling. `unknown`: refusals that no model explains, or not enough evidence."""
 
+Anchor = Literal["clock", "first_request"]
+"""Where a fixed window begins: at moments of a clock, one after the other, or with the first request after the last one's end."""
+Model = Literal["token_bucket", "fixed_window", "first_window", "sliding_log", "sliding_counter"]
+"""What is held against a trace: both anchors of a fixed window are models of their own."""
 WINDOWS: tuple[Kind, ...] = ("fixed_window", "sliding_log", "sliding_counter")
 
 
@@ -66,6 +70,15 @@ class Candidate:
     window_s: Interval | None = None
     why_rejected: str = ""
     """Empty for the model that was kept."""
+    anchor: Anchor | None = None
+    """Of a fixed window."""
+
+    @property
+    def model(self) -> Model:
+        """Which of the models it is."""
+        if self.kind == "concurrency" or self.kind == "none" or self.kind == "unknown":
+            raise ValueError(f"{self.kind} is held against no trace")
+        return "first_window" if self.anchor == "first_request" else self.kind
 
     @property
     def wrong_share(self) -> float:
@@ -99,6 +112,8 @@ class Finding:
     limit_interval: Interval | None = None
     window_s: float | None = None
     window_interval: Interval | None = None
+    anchor: Anchor | None = None
+    """Where a fixed window begins; None: of another kind, or both agree with every answer."""
     retry_after: RetryAfterFinding | None = None
     counts_refused: bool | None = None
     """Do refused requests count too? None: could not be told."""

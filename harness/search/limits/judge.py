@@ -7,16 +7,17 @@ from dataclasses import replace
 from typing import Any
 
 from harness.search.limits.finding import Candidate, Finding, Interval
-from harness.search.limits.models import explain, rough_rate
+from harness.search.limits.models import EVERY, explain, rough_rate
 from harness.search.limits.orders import UNEXPLAINED
 from harness.search.limits.plan import ProbePlan
 from harness.search.limits.retry_after import judge_retry_after
 from harness.search.limits.snap import known_well, snap_count, snap_window, wholes
 from harness.search.limits.trace import Asked, evidence
 
+_USELESS = 0.2
+"""Width of a limit's interval over its middle above which unanswered requests have left too much open to speak of a limit."""
 _LOOSE = 4.0
 """A bucket's rate is settled while its interval is no wider than so many times the tolerance that was asked for."""
-ORDER = ("token_bucket", "fixed_window", "sliding_log", "sliding_counter")
 
 
 def judge(rows: Sequence[Asked], plan: ProbePlan, *, stopped: str = "") -> Finding:
@@ -36,14 +37,19 @@ def judge(rows: Sequence[Asked], plan: ProbePlan, *, stopped: str = "") -> Findi
         told = "no refusal below the ceiling" if enough else "no refusal, and too few requests to say that there is no limit"
         return Finding("none" if enough else "unknown", enough, (told,), highest_per_s=_highest(rows), **shared)
     models = explain(seen, highest_per_s=plan.max_per_s, most_spare=plan.spare(len(seen.ok)))
-    fitting = sorted(models.fitting(), key=lambda one: ORDER.index(one.kind))
+    fitting = sorted(models.fitting(), key=lambda one: EVERY.index(one.model))
     safe = rough_rate(seen)
+    unsure = shared["lost"] > plan.wrong_share * len(rows) if not fitting else shared["lost"] and _vague(fitting)
+    if unsure:
+        return _spoilt(models.by_model.values(), safe, shared)
     if not fitting or stopped == UNEXPLAINED:
-        return _unexplained(models.by_kind.values(), safe, shared)
+        return _unexplained(models.by_model.values(), safe, shared)
     best = fitting[0]
-    others = tuple(_told(one, best, len(fitting) > 1) for one in models.by_kind.values() if one is not best)
+    others = tuple(_told(one, best, len(fitting) > 1) for one in models.by_model.values() if one is not best)
+    reasons = [f"{_named(one)} agrees with every answer as well" for one in fitting[1:]]
+    twins = [one for one in fitting if one.kind == best.kind == "fixed_window"]
+    best = _either(twins) if len(twins) > 1 else best
     finding = _figures(best, others, safe, shared)
-    reasons = [f"{one.kind.replace('_', ' ')} agrees with every answer as well" for one in fitting[1:]]
     if best.wrong:
         reasons.append(f"{best.wrong} of {best.asked} answers do not fit and were left out as accidents: each of them stands alone")
     unsettled = _unsettled(best, plan)
@@ -77,7 +83,19 @@ def _told(one: Candidate, best: Candidate, several: bool) -> Candidate:
         return one
     if one.wrong:
         return one.rejected(f"contradicts {one.wrong} of {one.asked} answers")
-    return one.rejected(f"agrees as well; {best.kind.replace('_', ' ')} needs less" if several else "")
+    return one.rejected(f"agrees as well; {_named(best)} needs less" if several else "")
+
+
+def _named(one: Candidate) -> str:
+    return "fixed window from a first request" if one.model == "first_window" else one.kind.replace("_", " ")
+
+
+def _either(ones: Sequence[Candidate]) -> Candidate:
+    """One kind with either anchor: the figures that both allow."""
+    limits, windows = ([one.limit for one in ones if one.limit], [one.window_s for one in ones if one.window_s])
+    limit = Interval(min(one.low for one in limits), max(one.high for one in limits))
+    window = Interval(min(one.low for one in windows), max(one.high for one in windows))
+    return replace(ones[0], anchor=None, limit=limit, window_s=window)
 
 
 def _highest(rows: Sequence[Asked]) -> float | None:
@@ -95,7 +113,7 @@ def _unexplained(tried: Iterable[Candidate], safe: float, shared: dict[str, Any]
     nearest = min(told, key=lambda one: one.wrong)
     reasons = (
         "no single limit used by us alone explains the answers: somebody else spends the same count, or several limits are at work",
-        f"nearest: {nearest.kind.replace('_', ' ')}, {nearest.wrong} of {nearest.asked} answers wrong",
+        f"nearest: {_named(nearest)}, {nearest.wrong} of {nearest.asked} answers wrong",
         f"{safe:.4g}/s were available to us; that is not the limit",
     )
     available = Interval(0.0, safe)
@@ -111,6 +129,22 @@ def _unexplained(tried: Iterable[Candidate], safe: float, shared: dict[str, Any]
         alternatives=told,
         **shared,
     )
+
+
+def _vague(fitting: Sequence[Candidate]) -> bool:
+    """Is the kind open, or the limit all but open?"""
+    limit = fitting[0].limit
+    return len({one.kind for one in fitting}) > 1 or (limit is not None and limit.width > _USELESS * limit.middle)
+
+
+def _spoilt(tried: Iterable[Candidate], safe: float, shared: dict[str, Any]) -> Finding:
+    """Requests without an answer may have been counted or not, which leaves too much open."""
+    told = tuple(_told(one, one, False) for one in tried)
+    reasons = (
+        f"{shared['lost']} of {shared['requests']} requests had no answer that says yes or no, and may have been counted: "
+        "the others do not settle what limit there is",
+    )
+    return Finding("unknown", False, reasons, safe_per_s=safe, alternatives=told, **shared)
 
 
 def _figures(best: Candidate, others: tuple[Candidate, ...], safe: float, shared: dict[str, Any]) -> Finding:
@@ -132,6 +166,7 @@ def _figures(best: Candidate, others: tuple[Candidate, ...], safe: float, shared
             limit_interval=best.limit,
             window_s=window,
             window_interval=best.window_s,
+            anchor=best.anchor,
             **common,
         )
     rate, burst = best.rate_per_s or Interval(0.0, 0.0), best.burst or Interval(1.0, 1.0)

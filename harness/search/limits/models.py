@@ -7,22 +7,24 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.search.limits.bucket import fit_bucket
-from harness.search.limits.finding import Candidate, Kind
+from harness.search.limits.finding import Candidate, Model
+from harness.search.limits.firstwindow import fit_first
 from harness.search.limits.slidinglog import fit_log
 from harness.search.limits.trace import Evidence
 from harness.search.limits.windows import fit_counter, fit_fixed, refused_runs
 
 HIGHEST_PER_S = 100.0
-CHARGED: tuple[Kind, ...] = ("token_bucket", "sliding_log")
+CHARGED: tuple[Model, ...] = ("token_bucket", "sliding_log")
 """Those in which refused requests count is thought of before an answer is left out as an accident."""
-EVERY: tuple[Kind, ...] = ("token_bucket", "fixed_window", "sliding_log", "sliding_counter")
+EVERY: tuple[Model, ...] = ("token_bucket", "fixed_window", "first_window", "sliding_log", "sliding_counter")
+"""In this order where several agree."""
 
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """One candidate per kind: the variant (refused requests count or not) that errs least."""
+    """One candidate per model: the variant (refused requests count or not) that errs least."""
 
-    by_kind: dict[Kind, Candidate]
+    by_model: dict[Model, Candidate]
     spare: int = 0
     """So many answers were left out as accidents, at the most, each standing alone."""
 
@@ -35,15 +37,15 @@ class Models:
 
         Where answers had to be left out, only those that leave out the fewest.
         """
-        fits = [one for one in self.by_kind.values() if self.fits(one)]
+        fits = [one for one in self.by_model.values() if self.fits(one)]
         if self.spare and fits:
             fewest = min(one.wrong for one in fits)
             fits = [one for one in fits if one.wrong == fewest]
         return [one for one in fits if not is_fractional(one)] or fits
 
-    def get(self, kind: Kind) -> Candidate | None:
-        """The candidate of a kind, if it fits."""
-        return next((one for one in self.fitting() if one.kind == kind), None)
+    def get(self, model: Model) -> Candidate | None:
+        """The candidate of a model, if it fits."""
+        return next((one for one in self.fitting() if one.model == model), None)
 
 
 def is_fractional(one: Candidate) -> bool:
@@ -89,22 +91,22 @@ def counter_windows(seen: Evidence, spare: int = 0) -> tuple[float, float] | Non
 
 def fit_all(
     seen: Evidence,
-    kinds: tuple[Kind, ...] = EVERY,
+    models: tuple[Model, ...] = EVERY,
     *,
     highest_per_s: float = 100.0,
     counting: bool = True,
     charged_alone: bool = False,
     spare: int = 0,
 ) -> Models:
-    """Hold the kinds against the trace; where none fits, also with refused requests counted (if `counting`)."""
+    """Hold the models against the trace; where none fits, also with refused requests counted (if `counting`)."""
     if charged_alone:
-        return Models(_fit(seen, kinds, highest_per_s, True, spare), spare)
-    plain = Models(_fit(seen, kinds, highest_per_s, False, spare), spare)
+        return Models(_fit(seen, models, highest_per_s, True, spare), spare)
+    plain = Models(_fit(seen, models, highest_per_s, False, spare), spare)
     if not counting or plain.fitting() or seen.ok.all():
         return plain
-    charged = _fit(seen, tuple(kind for kind in kinds if kind in CHARGED), highest_per_s, True, spare)
-    by_kind = {kind: min((one, charged.get(kind, one)), key=lambda each: each.wrong) for kind, one in plain.by_kind.items()}
-    return Models(by_kind, spare)
+    charged = _fit(seen, tuple(name for name in models if name in CHARGED), highest_per_s, True, spare)
+    by_model = {name: min((one, charged.get(name, one)), key=lambda each: each.wrong) for name, one in plain.by_model.items()}
+    return Models(by_model, spare)
 
 
 def explain(seen: Evidence, *, highest_per_s: float, most_spare: int) -> Models:
@@ -125,15 +127,17 @@ def spares(most: int) -> list[int]:
     return [step for step in (1, 2, 4, 8, 16, 32, 64) if step < most] + ([most] if most else [])
 
 
-def _fit(seen: Evidence, kinds: tuple[Kind, ...], highest: float, counts_refused: bool, spare: int) -> dict[Kind, Candidate]:
-    found: dict[Kind, Candidate | None] = {}
-    if "token_bucket" in kinds:
+def _fit(seen: Evidence, models: tuple[Model, ...], highest: float, counts_refused: bool, spare: int) -> dict[Model, Candidate]:
+    found: dict[Model, Candidate | None] = {}
+    if "token_bucket" in models:
         found["token_bucket"] = fit_bucket(seen, counts_refused=counts_refused, rates=(1e-3, highest), spare=spare)
-    if "fixed_window" in kinds and not counts_refused:  # a window that is full is full: whether refusals count cannot be seen
+    if "fixed_window" in models and not counts_refused:  # a window that is full is full: whether refusals count cannot be seen
         found["fixed_window"] = fit_fixed(seen, spare=spare)
-    if "sliding_log" in kinds:
+    if "first_window" in models and not counts_refused:
+        found["first_window"] = fit_first(seen, spare=spare)
+    if "sliding_log" in models:
         found["sliding_log"] = fit_log(seen, counts_refused=counts_refused, spare=spare)
     windows = counter_windows(seen, spare)
-    if "sliding_counter" in kinds and windows is not None:
+    if "sliding_counter" in models and windows is not None:
         found["sliding_counter"] = fit_counter(seen, windows, counts_refused=counts_refused, spare=spare)
-    return {kind: one for kind, one in found.items() if one is not None}
+    return {name: one for name, one in found.items() if one is not None}

@@ -66,7 +66,8 @@ class Counts:
     """Which limits each answer allows: an acceptance says L > value, a refusal L <= value."""
 
     def __init__(self, seen: Evidence, kind: PhasedKind, counts_refused: bool) -> None:
-        self._low, self._up = seen.spent(counts_refused)
+        self._spent = {True: seen.spent(counts_refused), False: seen.spent(counts_refused, perhaps=True)}
+        """What an acceptance had before it at the least, and a refusal at the most."""
         before, at_most = seen.orders(counts_refused)
         self._seen, self._reaches_back = seen, kind == "sliding_counter"
         self._rank = np.zeros(len(seen.ok), dtype=np.float64)
@@ -136,7 +137,7 @@ class Counts:
         inside = (low >= start + blur) & (up < start + window - blur - half_w)
         sign = 1.0 if accepted else -1.0
         early, late = start + sign * blur, start - sign * blur
-        own, other = (self._low, self._up) if accepted else (self._up, self._low)
+        own, other = self._spent[accepted] if accepted else self._spent[accepted][::-1]
         value = np.maximum(0.0, rank - np.searchsorted(own, early))
         if self._reaches_back:
             before = early - window + sign * half_w

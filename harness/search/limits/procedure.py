@@ -10,7 +10,8 @@ from collections.abc import Generator, Sequence
 
 import numpy as np
 
-from harness.search.limits.finding import Candidate, Interval, Kind
+from harness.search.limits.finding import Candidate, Interval, Model
+from harness.search.limits.firstwindow import begins
 from harness.search.limits.models import CHARGED, EVERY, Models, first_run, fit_all, is_fractional, spares
 from harness.search.limits.orders import UNEXPLAINED, Burst, Ledger, Ping, Rest
 from harness.search.limits.plan import SECOND, ProbePlan
@@ -32,6 +33,8 @@ TURNS = 2
 """Who is taken for a window more often than this, after it had been taken for a bucket, is neither."""
 FIRST_TELLS = 1.5
 """The windows by which the limit was found are looked at so much longer."""
+MIDWAY = 0.5
+"""Share of a window by which its end is slept past, to see whether the next one began without a request."""
 LONGER = 1.4
 """So many times the time it takes to spend the limit is kept for it before the window ends: else a burst reaches into the next."""
 ROUND = 16
@@ -54,13 +57,13 @@ class _Procedure:
     def __init__(self, plan: ProbePlan, ledger: Ledger) -> None:
         self._plan, self._ledger = plan, ledger
         self._burst_began = ledger.now_ns
-        self._dead: set[Kind] = set()
-        self._late = LATE
+        self._dead: set[Model] = set()
+        self._late, self._midway = LATE, MIDWAY
         self._turns = 0
         """From one family to the other."""
         self._spare = 0
         """So many answers are left out as accidents."""
-        self._pinned: tuple[Kind, int] | None = None
+        self._pinned: tuple[Model, int] | None = None
         """The kind whose figures are known, and how many had been accepted by then: what comes after puts it to the test."""
         self._back: tuple[int, int] | None = None
         """Last refusal and first acceptance of the last recovery, ns."""
@@ -101,22 +104,39 @@ class _Procedure:
                 return (yield from self._trickle())
             if not fitting:
                 return UNEXPLAINED
-            if self._windows_known(models):
+            if self._answered(models):
                 return "answered"
             window = max(one.window_s.middle for one in fitting if one.window_s is not None)
             # Each time more than was spent at the last return: a log gives back no more than that, a fixed window everything.
             if (yield from self._spend("split", min(FEW, 3 * (cycle + 1)))):
                 models = self._models()
-                if models.fitting() and self._windows_known(models):
+                if models.fitting() and self._answered(models):
                     return "answered"
             back = self._back[1] if self._back else self._ledger.now_ns
             largest = max(one.limit.high for one in fitting if one.limit is not None)
-            self._late = min(LATE, max(0.1, 1.0 - LONGER * largest * self._plan.spacing_ns / SECOND / window))
-            yield Rest("late", max(self._ledger.now_ns, back + round(self._late * window * SECOND)))
-            yield from self._spend("late burst", self._plan.burst_cap)
+            room = max(0.1, 1.0 - LONGER * largest * self._plan.spacing_ns / SECOND / window)
+            if {one.model for one in fitting} == {"fixed_window", "first_window"}:
+                # windows of a clock go on by themselves: what is spent in the middle of one is back at its end, half a window on
+                self._midway = min(MIDWAY, room)
+                yield Rest("sleep", max(self._ledger.now_ns, back + round((1.0 + self._midway) * window * SECOND)))
+                yield from self._spend("midway burst", self._plan.burst_cap)
+            else:
+                self._late = min(LATE, room)
+                yield Rest("late", max(self._ledger.now_ns, back + round(self._late * window * SECOND)))
+                yield from self._spend("late burst", self._plan.burst_cap)
             if not (yield from self._recover("fine recovery", self._expected(self._models()))):
                 return self._nothing_back()
         return "answered as far as the cycles went"
+
+    def _answered(self, models: Models) -> bool:
+        """Is nothing open? What was contradicted while little was known, with answers left out, has another chance: more of the
+        trace says better which answers those are."""
+        if not self._windows_known(models):
+            return False
+        if self._spare:
+            self._dead.clear()
+            return self._windows_known(self._models())
+        return True
 
     def _windows_known(self, models: Models) -> bool:
         fitting = models.fitting()
@@ -126,9 +146,10 @@ class _Procedure:
         if fitting[0].kind != "fixed_window":
             return self._stood(fitting[0], ("late burst",), self._late)
         # each of its windows tells the limit by itself, so that every one of them is a test of the others
-        looked = sum(1 for row in self._ledger.rows if row.accepted and row.phase == "late burst")
+        shares = {"late burst": self._late, "midway burst": self._midway}
+        looked = sum(shares.get(row.phase, 0.0) for row in self._ledger.rows if row.accepted)
         known = known_well(window, self._plan.window_tolerance) and limit.width < 1
-        return known and looked * self._late * self._plan.rival_share >= FIRST_TELLS * self._plan.rival_events
+        return known and looked * self._plan.rival_share >= FIRST_TELLS * self._plan.rival_events
 
     def _stood(self, one: Candidate, phases: tuple[str, ...], share: float) -> bool:
         """Are limit and window known, and did they foretell what came after that?
@@ -143,8 +164,8 @@ class _Procedure:
             self._pinned = None
             return False
         accepted = sum(1 for row in self._ledger.rows if row.accepted and row.phase in phases)
-        if self._pinned is None or self._pinned[0] != one.kind:
-            self._pinned = one.kind, accepted
+        if self._pinned is None or self._pinned[0] != one.model:
+            self._pinned = one.model, accepted
         return (accepted - self._pinned[1]) * share * self._plan.rival_share >= self._plan.rival_events
 
     # -- trickle family
@@ -193,12 +214,12 @@ class _Procedure:
             return UNEXPLAINED
         return (yield from self._windows())
 
-    def _plain(self, seen: Evidence, kind: Kind) -> Candidate | None:
+    def _plain(self, seen: Evidence, kind: Model) -> Candidate | None:
         """The candidate of one kind that takes refused requests for free, if it contradicts nothing."""
         if kind in self._dead:
             return None
         models = fit_all(seen, (kind,), highest_per_s=self._plan.max_per_s, counting=False, spare=self._spare)
-        if not all(models.fits(one) for one in models.by_kind.values()):
+        if not all(models.fits(one) for one in models.by_model.values()):
             self._dead.add(kind)
         return models.get(kind)
 
@@ -252,9 +273,9 @@ class _Procedure:
     # -- what both need
 
     def _models(self) -> Models:
-        """Kinds once contradicted stay so: answers are only added. Refused requests count only where nothing else explains them.
+        """Models once contradicted stay so: answers are only added. Refused requests count only where nothing else explains them.
 
-        Where nothing explains all answers, a few are left out, and all kinds have their chance again.
+        Where nothing explains all answers, a few are left out, and all of them have their chance again.
         """
         seen = evidence(self._ledger.rows)
         models = self._alive(seen, self._spare)
@@ -274,9 +295,9 @@ class _Procedure:
 
     def _alive(self, seen: Evidence, spare: int) -> Models:
         """The kinds that were not contradicted before."""
-        alive = tuple(kind for kind in EVERY if kind not in self._dead)
+        alive = tuple(name for name in EVERY if name not in self._dead)
         models = fit_all(seen, alive, highest_per_s=self._plan.max_per_s, counting=False, spare=spare)
-        self._dead |= {kind for kind, one in models.by_kind.items() if not models.fits(one)}
+        self._dead |= {name for name, one in models.by_model.items() if not models.fits(one)}
         return models
 
     def _spend(self, phase: str, most: int) -> Step:
@@ -286,7 +307,7 @@ class _Procedure:
         rows = yield Burst(phase, self._plan.spacing_ns, most)
         return any(row.accepted is False for row in rows)
 
-    def _recover(self, phase: str, expected: Sequence[tuple[int, int]] = ()) -> Step:
+    def _recover(self, phase: str, expected: Sequence[tuple[int, int, int]] = ()) -> Step:
         """Ping at growing distance until accepted; finely where a model expects it."""
         plan, began = self._plan, self._burst_began
         refused_ns = max((row.middle_ns for row in self._ledger.rows if row.accepted is False), default=began)
@@ -300,33 +321,39 @@ class _Procedure:
                 return True
             refused_ns = rows[0].middle_ns if rows else refused_ns
 
-    def _next_ping(self, now: int, expected: Sequence[tuple[int, int]]) -> int:
+    def _next_ping(self, now: int, expected: Sequence[tuple[int, int, int]]) -> int:
         plan = self._plan
         usual = now + round(max(plan.ping_s, plan.ping_share * (now - self._burst_began) / SECOND) * SECOND)
-        for low, high in expected:
+        for low, high, least in expected:
             if low <= now <= high:
-                return now + min(usual - now, max(round(FINE_S * SECOND), (high - low) // FINE_PARTS))
+                return now + min(usual - now, max(least, (high - low) // FINE_PARTS))
             if now < low < usual:
                 return low
         return usual
 
-    def _expected(self, models: Models) -> list[tuple[int, int]]:
-        """When the next recovery would come, by each model that fits; ns."""
+    def _expected(self, models: Models) -> list[tuple[int, int, int]]:
+        """When the next recovery would come, by each model that fits, and how finely to look then at the most; ns."""
         found = []
+        seen = evidence(self._ledger.rows)
         accepted = [row.middle_ns for row in self._ledger.rows if row.accepted]
         now = self._ledger.now_ns
         for one in models.fitting():
             if one.window_s is None or one.limit is None:
                 continue
-            low, high = round(one.window_s.low * SECOND), round(one.window_s.high * SECOND)
+            low, high, fine = round(one.window_s.low * SECOND), round(one.window_s.high * SECOND), round(FINE_S * SECOND)
             if one.kind == "sliding_log":
                 oldest = accepted[-min(len(accepted), round(one.limit.middle))]
-                found.append((oldest + low, oldest + high))
-            elif one.kind == "fixed_window" and self._back is not None:
+                found.append((oldest + low, oldest + high, fine))
+            elif one.model == "first_window":
+                spent = np.sort(seen.mid[seen.ok])
+                began = seen.origin_ns + round(float(begins(spent, one.window_s.middle)[-1]) * SECOND)
+                # one recovery says nothing of the next moment, so each by itself is looked at as sharply as W is to be known
+                found.append((began + low, began + high, min(fine, round(self._plan.window_tolerance / 2 * low))))
+            elif one.model == "fixed_window" and self._back is not None:
                 whole = max(1, -((self._back[1] - now) // max(1, low)))
-                found.append((self._back[0] + whole * low, self._back[1] + whole * high))
+                found.append((self._back[0] + whole * low, self._back[1] + whole * high, fine))
         margin = round(2 * round_trip_s(self._ledger.rows) * SECOND)
-        return sorted((low - margin, high + margin) for low, high in found)
+        return sorted((low - margin, high + margin, least) for low, high, least in found)
 
 
 def _middle(rate: Interval | None) -> float:

@@ -10,7 +10,7 @@ from harness.search.limits.trace import Evidence, Floats, least_window, stand_al
 
 def _spans(seen: Evidence, limit: int, counts_refused: bool) -> tuple[Floats, Floats]:
     """Per acceptance, W is at most this; per refusal, W is more than this (inf: cannot be)."""
-    low, up = seen.spent(counts_refused)
+    low, up = seen.spent(counts_refused)[0], seen.spent(counts_refused, perhaps=True)[1]
     before, at_most = seen.orders(counts_refused)
     yes_up, no_low = seen.up[seen.ok], seen.low[~seen.ok]
     late = before >= limit
@@ -27,7 +27,7 @@ def fit_log(seen: Evidence, *, counts_refused: bool = False, spare: int = 0) -> 
 
     `spare`: so many answers may stay unexplained, if each of them stands alone.
     """
-    most = int(seen.ok.sum()) if not counts_refused else len(seen.ok)
+    most = (int(seen.ok.sum()) if not counts_refused else len(seen.ok)) + len(seen.lost_low)
     least = least_window(seen)
     agreeing: list[tuple[int, float, float]] = []
     best = (len(seen.ok) + 1, 1, 1.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -51,25 +51,32 @@ class Evidence:
     ok: Flags
     origin_ns: int
     rows: tuple[Asked, ...]
+    lost_low: Floats = field(default_factory=lambda: np.zeros(0))
+    """Earliest moments, sorted, of requests without an answer that says yes or no: they may have been counted, or not."""
+    lost_up: Floats = field(default_factory=lambda: np.zeros(0))
+    """Latest moments, sorted."""
 
     @property
     def mid(self) -> Floats:
         """Most likely moments."""
         return (self.low + self.up) / 2
 
-    def spent(self, counts_refused: bool) -> tuple[Floats, Floats]:
-        """Bounds of what counts against the limit, each sorted by itself."""
+    def spent(self, counts_refused: bool, *, perhaps: bool = False) -> tuple[Floats, Floats]:
+        """Bounds of what counts against the limit, each sorted by itself; with what counts `perhaps`, or without."""
         keep = np.ones_like(self.ok) if counts_refused else self.ok
-        return np.sort(self.low[keep]), np.sort(self.up[keep])
+        low, up = self.low[keep], self.up[keep]
+        if perhaps:
+            low, up = np.concatenate([low, self.lost_low]), np.concatenate([up, self.lost_up])
+        return np.sort(low), np.sort(up)
 
     def orders(self, counts_refused: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Per accepted answer, how many were spent before it at the least; per refused one, at the most.
 
         Of accepted requests whose order is unsure, whichever was last had all the others before it: so those with an earlier upper
-        bound may be counted as before. Refused ones count only when they were surely before.
+        bound may be counted as before. Refused ones count only when they were surely before, unanswered ones only at the most.
         """
         accepted_up = np.sort(self.up[self.ok])
-        low, _ = self.spent(counts_refused)
+        low, _ = self.spent(counts_refused, perhaps=True)
         before = np.searchsorted(accepted_up, self.up[self.ok], side="left")
         if counts_refused:
             before = before + np.searchsorted(np.sort(self.up[~self.ok]), self.low[self.ok], side="left")
@@ -80,10 +87,12 @@ class Evidence:
 
 
 def evidence(rows: Iterable[Asked]) -> Evidence:
-    """Of the answered rows."""
-    answered = sorted(
-        (row for row in rows if row.accepted is not None and row.received_ns is not None), key=lambda row: row.middle_ns
-    )
+    """Of all rows that were sent."""
+    known: list[Asked] = []
+    lost: list[Asked] = []
+    for row in rows:
+        (known if row.accepted is not None and row.received_ns is not None else lost).append(row)
+    answered = sorted(known, key=lambda row: row.middle_ns)
     origin = min((row.sent_ns for row in answered), default=0)
     sent = np.array([row.sent_ns - origin for row in answered], dtype=np.float64) / 1e9
     got = np.array([(row.received_ns or 0) - origin for row in answered], dtype=np.float64) / 1e9
@@ -91,7 +100,10 @@ def evidence(rows: Iterable[Asked]) -> Evidence:
     least = float(trip.min()) if len(trip) else 0.0
     half = (trip - least) / 2 + max(SLACK_FLOOR_S, SLACK_SHARE * least)
     mid = (sent + got) / 2
-    return Evidence(mid - half, mid + half, np.array([bool(row.accepted) for row in answered], dtype=bool), origin, tuple(answered))
+    ok = np.array([bool(row.accepted) for row in answered], dtype=bool)
+    # the way there of what was never answered took no longer than any there and back
+    gone = np.sort(np.array([row.sent_ns - origin for row in lost], dtype=np.float64)) / 1e9
+    return Evidence(mid - half, mid + half, ok, origin, tuple(answered), gone, gone + (float(trip.max()) if len(trip) else 0.0))
 
 
 def round_trip_s(rows: Iterable[Asked]) -> float:

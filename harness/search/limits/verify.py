@@ -18,7 +18,7 @@ class Expected:
     """What a client at `OVER` times the allowed rate should see."""
 
     share: float
-    """Refused of what is sent once it has begun: 1 - 1/1.1."""
+    """Refused of what is sent once it has begun: 1 - 1/1.1, or by whole requests where each window begins with one."""
     after_s: float
     """From a fresh start until the first refusal, s at the most."""
     low: float
@@ -54,8 +54,15 @@ def expected_over(finding: Finding, rate_per_s: float, requests: int) -> Expecte
         after = (finding.burst or 1.0) / excess
     else:
         after = 2.0 * (finding.window_s or 1.0)
+    least, most = share, share
+    if finding.kind == "fixed_window" and finding.anchor != "clock" and finding.limit and finding.window_s:
+        # each of its windows begins with a request and holds a whole number of them, or one more where the way pushes it in
+        within = rate_per_s * finding.window_s
+        least = min(share, 1.0 - finding.limit / max(finding.limit, math.floor(within)))
+        most = max(share, 1.0 - finding.limit / (math.floor(within) + 1))
+        share = share if finding.anchor is None else 1.0 - finding.limit / max(finding.limit, math.ceil(within - 1e-9))
     spread = 3.3 * math.sqrt(share * (1 - share) / max(1, requests)) + 0.03
-    return Expected(share, after, max(0.0, share - spread), min(1.0, share + spread))
+    return Expected(share, after, max(0.0, least - spread), min(1.0, most + spread))
 
 
 def verify(

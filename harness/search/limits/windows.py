@@ -1,4 +1,4 @@
-"""Fixed window and sliding counter held against a trace, by leaving out what contradicts it until nothing coarse is left.
+"""Fixed window (by the clock) and sliding counter held against a trace: what contradicts it is left out until nothing coarse is.
 
 Nothing is left out that any point of a box could explain, so a limiter that is there is not missed, however small its region.
 """
@@ -133,5 +133,13 @@ def _candidate(
     limit = min(limit[0], len(seen.ok)), min(limit[1], len(seen.ok))  # more than was ever asked is not known
     rate = Interval(limit[0] / window[1], limit[1] / max(window[0], 1e-9))
     return Candidate(
-        kind, counts_refused, wrong, len(seen.ok), rate, None, Interval(*map(float, limit)), Interval(*map(float, window))
+        kind,
+        counts_refused,
+        wrong,
+        len(seen.ok),
+        rate,
+        None,
+        Interval(*map(float, limit)),
+        Interval(*map(float, window)),
+        anchor="clock" if kind == "fixed_window" else None,
     )

@@ -12,6 +12,7 @@ import pytest
 
 from harness.report.jobs.ratelimit import build
 from harness.report.jobs.ratelimit_summary import RatelimitSummary, ratelimit_schema
+from harness.report.plots.ratelimit import levels, traced
 from harness.search.limits.judge import judge
 from harness.search.limits.plan import ProbePlan
 from harness.search.limits.trace import Asked
@@ -259,3 +260,59 @@ def test_nothing_that_a_server_or_a_name_says_reaches_the_page_as_it_is(tmp_path
     assert "<script>alert" not in report.page
     assert "\u202e" not in report.page + report.junit
     ElementTree.fromstring(report.junit)
+
+
+def from_first(limit: int = 12, window_s: float = 2.0) -> list[dict[str, Any]]:
+    """Requests to a fixed window that begins with the first request after the last one's end: spent, and asked until it is back."""
+    lines: list[dict[str, Any]] = []
+    began, used, at = -window_s, 0, 0.0
+    for pause in (0.0, 0.9, 0.1, 2.9, 0.5, 3.4):
+        at += pause
+        for n in range(limit + 20):
+            if at - began >= window_s:
+                began, used = at, 0
+            used += 1
+            lines.append(request(len(lines), at, used <= limit))
+            at += 0.02 if n < limit + 2 else 0.11
+    return lines
+
+
+def test_where_a_fixed_window_begins_is_said_and_drawn(tmp_path: Path) -> None:
+    lines = from_first()
+    found = finding(lines)
+    assert (found["kind"], found["anchor"], found["limit"], found["window_s"]) == ("fixed_window", "first_request", 12, 2.0)
+    report = build(
+        folder(
+            tmp_path,
+            {"kind": "begin", "at_ns": 0, "max_per_s": 100.0},
+            HEAD,
+            *lines,
+            {"kind": "finding", "what": WHAT, "finding": found},
+            {"kind": "end", "ended": "finished", "at_ns": 9},
+        )
+    )
+    assert "Fixed window: 12 in each 2 s from a first request on" in report.page
+    assert "with the first request after the last one&#39;s end" in report.page
+    assert "fixed window from a first request" in report.markdown
+    (limit,) = msgspec.json.decode(report.summary, type=RatelimitSummary).limits
+    assert limit.anchor == "first_request"
+    at, level, top = levels(
+        found, traced([Asked(n, "", one["sent_ns"], one["received_ns"], one["accepted"]) for n, one in enumerate(lines)])
+    )
+    assert (top, level.max()) == (12, 12)
+    assert level[at > at[-1] - 0.5].max() > 0
+
+
+def test_what_may_be_open_at_once_is_said_as_so_many_guests(tmp_path: Path) -> None:
+    found = {"kind": "concurrency", "confirmed": True, "limit": 4, "requests": 9, "refused": 3, "stopped": "answered"}
+    advice = {"rate_per_s": None, "burst": 1, "hold": 4, "most_guests": 8, "most_guests_key": "count"}
+    lines: list[dict[str, Any]] = [
+        {"kind": "begin", "at_ns": 0, "max_per_s": 100.0},
+        {**HEAD, "held": True},
+        {"kind": "finding", "what": WHAT, "finding": found},
+        {"kind": "recommendation", "what": WHAT, "recommendation": advice},
+        {"kind": "end", "ended": "finished", "at_ns": 9},
+    ]
+    page = build(folder(tmp_path, *lines)).page
+    assert "Hold at most 4 open, which is 8 guests at a time." in page
+    assert "[guests] count; each holds one open" in page

@@ -8,7 +8,7 @@ import pytest
 
 from harness.search.limits import Finding, Interval, ScopePlan, ScopeSearch, advise, expected_over, recommend, verify
 from tests.proofs import ratelimit
-from tests.proofs.limiters import Bucket, Counter, Fixed
+from tests.proofs.limiters import Bucket, Counter, First, Fixed
 
 BUCKET = Finding(
     "token_bucket", True, rate_per_s=2.0, rate_interval=Interval(1.99, 2.01), burst=20, burst_interval=Interval(20, 20)
@@ -90,6 +90,24 @@ def test_ten_percent_more_is_refused_as_expected() -> None:
         verify(BUCKET, requests=400, refused=0, achieved_per_s=1.95, over_requests=asked, over_refused=0, over_per_s=2.2).verdict
         == "FAIL"
     )
+
+
+@pytest.mark.parametrize(("limit", "window_s"), [(5, 2.0), (20, 10.0), (40, 3.0), (200, 60.0)])
+def test_windows_from_a_first_request_hold_whole_requests(limit: int, window_s: float) -> None:
+    """At the setting never refused; above it as often as the whole requests of each window say, which with few of them is more."""
+    found = Finding("fixed_window", True, rate_per_s=limit / window_s, limit=limit, window_s=window_s, anchor="first_request")
+    advice = advise("x", found)
+    assert advice.rate_per_s is not None
+    assert (advice.share_of_allowed or 0.0) >= 0.95
+    window = round(window_s * 1e9)
+    seconds = 2000 * window_s / limit
+    asked, refused = ratelimit.drive(First(limit, window), advice.rate_per_s, 1, seconds, random.Random(3))
+    assert refused == 0
+    over = 1.1 * limit / window_s
+    expected = expected_over(found, over, 1000)
+    assert expected is not None
+    asked, refused = ratelimit.drive(First(limit, window), over, 1, seconds, random.Random(3), expected.after_s)
+    assert expected.low <= refused / asked <= expected.high
 
 
 def test_too_few_and_too_slow_are_unknown() -> None:

@@ -7,13 +7,13 @@ import random
 import pytest
 
 from harness.search.limits import Done, ProbePlan, Prober, Send, WaitUntil
-from tests.proofs import ratelimit
+from tests.proofs import accidents, ratelimit
 from tests.proofs.limit_world import Told, walk
-from tests.proofs.limiters import Bucket, Counter, Fixed, Limiter, Log
+from tests.proofs.limiters import Bucket, Counter, First, Fixed, Limiter, Log
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-@pytest.mark.parametrize("kind", ["token_bucket", "fixed_window", "sliding_log", "sliding_counter"])
+@pytest.mark.parametrize("kind", ["token_bucket", "fixed_window", "first_window", "sliding_log", "sliding_counter"])
 def test_named_with_its_figures(kind: str, seed: int) -> None:
     row = ratelimit._trial(kind, seed)
     assert row["within_ceilings"]
@@ -73,6 +73,7 @@ SECONDS = 1_000_000_000
 ALONE: list[tuple[str, Limiter]] = [
     ("token_bucket", Bucket(4.0, 60)),
     ("fixed_window", Fixed(60, 10 * SECONDS, 3 * SECONDS)),
+    ("fixed_window", First(60, 10 * SECONDS)),
     ("sliding_log", Log(60, 10 * SECONDS)),
 ]
 
@@ -92,6 +93,29 @@ def test_more_strange_answers_than_that_are_no_accidents() -> None:
     seen = walk([Log(60, 10 * SECONDS)], ProbePlan(idle_s=30.0), random.Random(7), 5.0, spurious=often).finding
     assert not seen.confirmed
     assert seen.safe_per_s is not None
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3, 4, 5])
+def test_requests_that_go_wrong_on_the_way_never_make_the_answer_wrong(seed: int) -> None:
+    row = accidents.trial(seed, errors=0.01, lost=0.002)
+    assert row["lost"]
+    assert row["ok"], row
+
+
+@pytest.mark.parametrize("jitter_ms", [0.0, 30.0])
+@pytest.mark.parametrize("window_s", [1, 4])
+def test_where_short_windows_begin(window_s: int, jitter_ms: float) -> None:
+    """At moments of a clock or with a first request: told apart, whether or not the probe began at such a moment."""
+    plan = ProbePlan(idle_s=3.0, spacing_s=0.01)
+    for limiter, anchor in (
+        (First(40, window_s * SECONDS), "first_request"),
+        (Fixed(40, window_s * SECONDS, 300_000_000), "clock"),
+        (Fixed(40, window_s * SECONDS, 3 * SECONDS + 20_000_000), "clock"),
+    ):
+        seen = walk([limiter], plan, random.Random(11), jitter_ms, server_offset_ns=0).finding
+        assert (seen.kind, seen.anchor, seen.limit, seen.window_s) == ("fixed_window", anchor, 40, window_s)
+        # how long a window from a first request is each of them tells by itself, no sharper than the way lets see
+        assert seen.confirmed or (anchor == "first_request" and "only known to lie between" in " ".join(seen.reasons))
 
 
 @pytest.mark.parametrize("charged", [True, False])
