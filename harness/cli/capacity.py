@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.cli.options import add_scenario_options, rate, read_scenario
+from harness.cli.options import add_scenario_options, rate, read_target
 from harness.cli.terminal import Terminal
 from harness.core.spread import parse_duration, show_duration
 from harness.errors import ExitCode, GuestswarmError, RunFolderError, UsageError
@@ -52,19 +52,14 @@ def execute(args: argparse.Namespace, terminal: Terminal) -> int:
     """Search; the exit code is the verdict's, or says why there is none."""
     from harness.cli.capacity_plan import capacity_plan, dry_plan
     from harness.cli.plan import tell
-    from harness.cli.run import Signals, foreign_hosts
-    from harness.config import check_authorised
+    from harness.cli.run import Signals, authorise
 
     with Signals() as signals:
-        scenario = read_scenario(args, _overrides(args))
-        simulated = args.simulate or scenario.simulated
-        if args.tls and not simulated:
-            raise UsageError("--tls is for the simulator; a target's URLs say themselves what they speak", where="--tls")
+        scenario, simulated = read_target(args, _overrides(args))
         plan = capacity_plan(scenario, simulated=simulated)
         if args.dry_run:
             return tell(dry_plan(scenario, plan, simulated=simulated), scenario, terminal, simulated=simulated)
-        if not simulated:
-            check_authorised(scenario, foreign_hosts(scenario), datetime.now(UTC))
+        authorise(scenario, simulated=simulated)
         from harness.search.capacity import CapacityController  # scipy takes a while to load
 
         search = _Search.begin(scenario, CapacityController(plan), args, terminal, signals, simulated=simulated)
@@ -116,13 +111,10 @@ class _Search:
         """Make the folder of the search."""
         import msgspec
 
-        from harness.cli.run import manifest_of
-        from harness.runs.folder import create_run, write_json
-        from harness.runs.manifest import RESOLVED
+        from harness.cli.run import run_folder
 
         job = {"kind": "capacity", "plan": msgspec.to_builtins(controller.plan), "stopped": "", "doomed": ""}
-        folder = create_run(args.runs, scenario.name, {**manifest_of(scenario, simulated, args.runs), "job": job})
-        write_json(folder / RESOLVED, scenario.resolved())
+        folder = run_folder(scenario, args.runs, simulated=simulated, more={"job": job})
         return cls(scenario, controller, args.runs, folder, terminal, signals, simulated, args.tls)
 
     def carry_out(self) -> int:

@@ -11,6 +11,7 @@ from harness.config import Scenario, load_scenario
 from harness.config.local import is_local
 from harness.core.spread import seconds, show_duration
 from harness.errors import NotAuthorisedError, ScenarioError
+from harness.search.budget import RUNS, longest_orders, most_steps
 from harness.search.plan import CapacityPlan, StepLimits
 from harness.search.steps import StepOrder
 from harness.verdicts.slo import parse
@@ -57,7 +58,7 @@ def capacity_plan(scenario: Scenario, *, simulated: bool) -> CapacityPlan:
     least = 1.0 if whole else min(first, said) / 1000
     if whole:
         first, most = float(math.floor(first)), float(math.floor(most))
-    percentiles = [float(rule.share) for rule in rules if rule.kind == "percentile" and rule.upper]
+    percentiles = [rule for rule in rules if rule.kind == "percentile" and rule.upper]
     behaviour = guests.behaviour()
     think = behaviour.think_time if behaviour.pacing == "think" else behaviour.period
     return CapacityPlan(
@@ -74,8 +75,9 @@ def capacity_plan(scenario: Scenario, *, simulated: bool) -> CapacityPlan:
         confirm=table.confirm,
         confirm_factor=table.confirm_factor,
         confirms=table.confirms,
-        share=max(percentiles, default=0.95),
+        share=max((float(rule.share) for rule in percentiles), default=0.95),
         cycle_s=think.mean / 1e9,
+        limit_s=max((float(rule.limit) / 1e9 for rule in percentiles), default=0.0),
         per_arrival=max(behaviour.session_length.mean / max(think.mean, 1.0), 1.0),
         planned=float(math.ceil(table.plan)) if whole and table.plan is not None else table.plan,
         limits=StepLimits(
@@ -147,13 +149,12 @@ def step_scenario(resolved: Path, scenario: Scenario, order: StepOrder, *, simul
 def dry_plan(scenario: Scenario, plan: CapacityPlan, *, simulated: bool) -> Plan:
     """What a search would do at most."""
     table = scenario.document.capacity
-    explore = math.ceil(math.log(max(plan.most / plan.first, 1.0), plan.growth)) + 1
-    bisect = math.ceil(math.log2(max((1 - 1 / plan.growth) / plan.tolerance, 1.0)))
-    ordinary = min(explore + bisect + 2 * (plan.repeats - 1) + plan.extra, plan.most_steps)
-    confirms = plan.confirms if plan.confirm else 0
-    step = ramp_ns(scenario, plan.most) + drain_ns(scenario) + _START
-    held = round((ordinary + confirms * plan.confirm_factor) * plan.limits.step_max_s * 1e9)
-    longest = 2 * ((ordinary + confirms) * step + held)  # each step may have to be run a second time
+    orders = longest_orders(plan)
+    each = sorted((longest_ns(scenario, order) for order in RUNS * orders), reverse=True)
+    steps = most_steps(plan)
+    whole = sum(each[:steps])
+    longest = min(whole, max(table.within, longest_ns(scenario, orders[0])))  # the first step is run however long it is
+    binds = "steps" if whole <= longest else "within"
     most = scenario.guests.max_guests or round(plan.most)
     arriving = {} if plan.whole else {"arrivals_per_s": plan.most}
     peak_scenario = replace(scenario, guests=scenario.guests.model_copy(update=arriving))
@@ -167,10 +168,25 @@ def dry_plan(scenario: Scenario, plan: CapacityPlan, *, simulated: bool) -> Plan
         ("each load", f"{show_duration(table.step_min)} to {show_duration(table.step_max)}"),
         ("ramp, at most", show_duration(ramp_ns(scenario, plan.most))),
         ("drain, at most", show_duration(drain_ns(scenario))),
-        ("steps, at most", f"about {ordinary + confirms}, the last {plan.confirm_factor:g} times as long"),
+        ("steps, at most", f"{steps}, those that confirm {plan.confirm_factor:g} times as long"),
+        ("all steps, at most", show_duration(_rounded_up(whole))),
         ("no step ends after", show_duration(table.within)),
+        ("ended at last by", "its own end" if binds == "steps" else "[capacity] within, or --within"),
     ]
     if plan.planned is not None:
         rows.append(("planned load", f"{plan.planned:,.6g} {unit}"))
     peak = peak_per_s(peak_scenario, most, max(ramp_ns(scenario, plan.most), 1))
-    return Plan("capacity", rows, min(longest, table.within), most, peak, {"capacity": {"first": plan.first, "most": plan.most}})
+    more = {
+        "first": plan.first,
+        "most": plan.most,
+        "steps": steps,
+        "steps_s": round(whole / 1e9, 3),
+        "within_s": table.within / 1e9,
+    }
+    return Plan("capacity", rows, _rounded_up(longest), most, peak, {"capacity": {**more, "ended_by": binds}})
+
+
+def _rounded_up(ns: int) -> int:
+    """To what a person reads: seconds, minutes from ten of them on, hours from ten of them on."""
+    unit = seconds(1) if ns <= seconds(600) else seconds(60) if ns <= seconds(36000) else seconds(3600)
+    return -(-ns // unit) * unit

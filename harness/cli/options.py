@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import UsageError
+from harness.simulator.files import read_settings, simulator_table
 
 if TYPE_CHECKING:
     from harness.config import Scenario
-
-_MAX_BYTES = 1 << 20
 
 
 def add_scenario_options(parser: argparse.ArgumentParser, *, needed: bool = True) -> None:
@@ -80,11 +78,20 @@ def read_scenario(args: argparse.Namespace, more: Mapping[str, Any] | None = Non
     return load_scenario(args.scenario, overrides, simulate=args.simulate, validate_simulator=judge_simulator)
 
 
+def read_target(args: argparse.Namespace, more: Mapping[str, Any] | None = None) -> tuple[Scenario, bool]:
+    """The scenario as `read_scenario` gives it, and whether its guests go to the embedded simulator. Raises UsageError."""
+    scenario = read_scenario(args, more)
+    simulated = bool(args.simulate or scenario.simulated)
+    if args.tls and not simulated:
+        raise UsageError("--tls is for the simulator; a target's URLs say themselves what they speak", where="--tls")
+    return scenario, simulated
+
+
 def _overrides(args: argparse.Namespace) -> dict[str, Any]:
     """Flags as dotted keys; the ones with a name of their own win over `--set`, which wins over `--simulator`."""
     overrides: dict[str, Any] = {}
     for path in getattr(args, "include", ()):
-        overrides.update(leaves(_toml(path)))
+        overrides.update(leaves(read_settings(path)))
     if args.simulator is not None:
         overrides["simulator"] = simulator_table(args.simulator)
     for pair in args.set:
@@ -116,31 +123,6 @@ def leaves(table: Mapping[str, Any], above: str = "") -> dict[str, Any]:
     for key, value in table.items():
         found |= leaves(value, f"{above}{key}.") if isinstance(value, dict) else {f"{above}{key}": value}
     return found
-
-
-def simulator_table(path: Path) -> dict[str, Any]:
-    """The `[simulator]` table of a file: of a whole scenario, or the file is the table. Raises UsageError."""
-    table = _toml(path)
-    inner = table.get("simulator", {} if "scenario" in table or "guests" in table else table)
-    if not isinstance(inner, dict):
-        raise UsageError("[simulator] is not a table", where=str(path))
-    return inner
-
-
-def _toml(path: Path) -> dict[str, Any]:
-    """A file's table, TOML or (by its suffix) JSON. Raises UsageError."""
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise UsageError("is too large for a table of settings", where=str(path))
-        text = path.read_text("utf-8-sig")
-        table = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
-    except OSError as error:
-        raise UsageError(f"cannot be read: {error.strerror or error}", where=str(path)) from None
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"cannot be read: {error}", where=str(path)) from None
-    if not isinstance(table, dict):
-        raise UsageError("is not a table", where=str(path))
-    return table
 
 
 def judge_simulator(table: dict[str, Any]) -> None:

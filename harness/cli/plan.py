@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from harness.cli.terminal import Terminal, table
-from harness.core.spread import show_duration
+from harness.drift.words import length
 from harness.errors import ExitCode, NotAuthorisedError
 
 if TYPE_CHECKING:
@@ -63,9 +63,9 @@ def run_plan(command: str, scenario: Scenario, *, simulated: bool) -> Plan:
         ("scenario", f"{scenario.name} ({', '.join(scenario.mix)})"),
         ("target", where(scenario, simulated=simulated)),
         ("load", model),
-        ("ramp", show_duration(load.ramp)),
-        ("full load", show_duration(load.duration)),
-        ("drain, at most", show_duration(drain_ns)),
+        ("ramp", length(load.ramp / _S)),
+        ("full load", length(load.duration / _S)),
+        ("drain, at most", length(drain_ns / _S)),
     ]
     return Plan(command, rows, longest, guests, peak_per_s(scenario, guests, load.ramp))
 
@@ -101,8 +101,8 @@ def objections(plan: Plan, scenario: Scenario, *, simulated: bool, now: datetime
     left = window_left(approval, at).total_seconds()
     if plan.longest_ns / 1e9 > left:
         found.append(
-            f"it may take {show_duration(plan.longest_ns)} and the window {approval.window} ({approval.timezone}) is open for "
-            f"{show_duration(round(left) * _S)} more: it would be drained at its close"
+            f"it may take {length(plan.longest_ns / _S)} and the window {approval.window} ({approval.timezone}) is open for "
+            f"{length(left)} more: it would be drained at its close"
         )
     return found
 
@@ -125,7 +125,7 @@ def tell(plan: Plan, scenario: Scenario, terminal: Terminal, *, simulated: bool)
             }
         )
     else:
-        rows = [*plan.rows, ("longest duration", show_duration(plan.longest_ns))]
+        rows = [*plan.rows, ("longest duration", length(plan.longest_ns / _S))]
         rows.append(("peak, about", f"{math.ceil(plan.peak_per_s):,} requests and frames/s"))
         if simulated or approval is None:
             rows.append(("approval", "none needed: this machine only" if not against else "missing"))

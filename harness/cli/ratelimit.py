@@ -14,12 +14,11 @@ import sys
 import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_urlsafe
 from typing import TYPE_CHECKING, Any
 
-from harness.cli.options import add_scenario_options, read_scenario
+from harness.cli.options import add_scenario_options, read_target
 from harness.cli.terminal import Terminal
 from harness.errors import ExitCode, GuestswarmError, RunFolderError, UsageError
 
@@ -61,23 +60,18 @@ def execute(args: argparse.Namespace, terminal: Terminal) -> int:
     """Probe; the exit code is the verdict's, or says why there is none."""
     from harness.cli.plan import tell
     from harness.cli.ratelimit_plan import dry_plan
-    from harness.cli.run import Signals, client_secret, foreign_hosts
-    from harness.config import check_authorised
+    from harness.cli.run import Signals, authorise, client_secret
     from harness.config.probed import chosen, without_probes
 
     with Signals() as signals:
-        scenario = read_scenario(args, _overrides(args))
-        simulated = args.simulate or scenario.simulated
-        if args.tls and not simulated:
-            raise UsageError("--tls is for the simulator; a target's URLs say themselves what they speak", where="--tls")
+        scenario, simulated = read_target(args, _overrides(args))
         things = chosen(scenario)
         if not things:
             names = ", ".join(without_probes(scenario))
             raise UsageError(f"{names} does not say what of it can be limited", hint="A dialect says so by its `probes`.")
         if args.dry_run:
             return tell(dry_plan(scenario, things, simulated=simulated), scenario, terminal, simulated=simulated)
-        if not simulated:
-            check_authorised(scenario, foreign_hosts(scenario), datetime.now(UTC))
+        authorise(scenario, simulated=simulated)
         secrets = [client_secret(scenario, simulated), *_further_secrets(scenario, simulated)]
         job = _Job.begin(scenario, secrets, args, terminal, signals, simulated=simulated)
         args.folder = job.folder
@@ -142,12 +136,9 @@ class _Job:
         simulated: bool,
     ) -> _Job:
         """Make the folder of the job."""
-        from harness.cli.run import manifest_of
-        from harness.runs.folder import create_run, write_json
-        from harness.runs.manifest import RESOLVED
+        from harness.cli.run import run_folder
 
-        folder = create_run(args.runs, scenario.name, {**manifest_of(scenario, simulated, args.runs), "job": {"kind": "ratelimit"}})
-        write_json(folder / RESOLVED, scenario.resolved())
+        folder = run_folder(scenario, args.runs, simulated=simulated, more={"job": {"kind": "ratelimit"}})
         return cls(scenario, secrets, args.runs, folder, terminal, signals, simulated, args.tls)
 
     def carry_out(self, things: int) -> int:

@@ -22,14 +22,14 @@ from secrets import token_urlsafe
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from harness.cli.options import add_load_options, add_scenario_options, read_scenario
+from harness.cli.options import add_load_options, add_scenario_options, read_target
 from harness.cli.plan import run_plan, tell
 from harness.cli.terminal import Terminal
 from harness.config import Scenario, check_authorised
 from harness.config.local import is_local
 from harness.config.secret import resolve
 from harness.core.credentials import Secret
-from harness.errors import ExitCode, GuestswarmError, RunFolderError, UsageError
+from harness.errors import ExitCode, GuestswarmError, RunFolderError
 from harness.runs.calibration import cite
 from harness.runs.folder import create_run, read_manifest, update_manifest, write_json
 from harness.runs.manifest import CLIENT_SECRET_ENV, CONTROL_TOKEN_ENV, RESOLVED, LoadOrder, SimulatorAddress, new_manifest
@@ -62,27 +62,38 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
 def execute(args: argparse.Namespace, terminal: Terminal) -> int:
     """Run it; the exit code is the verdict's, or says why there is none."""
     with Signals() as signals:
-        scenario = read_scenario(args)
-        simulated = args.simulate or scenario.simulated
-        if args.tls and not simulated:
-            raise UsageError("--tls is for the simulator; a target's URLs say themselves what they speak", where="--tls")
+        scenario, simulated = read_target(args)
         if args.dry_run:
             return tell(run_plan("run", scenario, simulated=simulated), scenario, terminal, simulated=simulated)
-        if not simulated:
-            check_authorised(scenario, foreign_hosts(scenario), datetime.now(UTC))
+        authorise(scenario, simulated=simulated)
         secret = client_secret(scenario, simulated)
-        folder = create_run(args.runs, scenario.name, manifest_of(scenario, simulated, args.runs))
-        args.folder = folder
-        resolved = folder / RESOLVED
-        write_json(resolved, scenario.resolved())
+        folder = args.folder = run_folder(scenario, args.runs, simulated=simulated)
         run = RunProcesses(scenario, folder, terminal, signals, secret, live_rules(scenario))
-        return run.carry_out(simulated=simulated, tls=args.tls, resolved=resolved, runs=args.runs)
+        return run.carry_out(simulated=simulated, tls=args.tls, resolved=folder / RESOLVED, runs=args.runs)
 
 
 # ------------------------------------------------------------------ before
 def foreign_hosts(scenario: Scenario) -> tuple[str, ...]:
     """Hosts of the target that are not this machine, judged by address. No name server is asked: that would be a packet already."""
     return tuple(host for host in scenario.hosts() if not is_local(host))
+
+
+def authorise(scenario: Scenario, *, simulated: bool) -> None:
+    """Raises NotAuthorisedError where the target is not this machine and no approval covers it now."""
+    if not simulated:
+        check_authorised(scenario, foreign_hosts(scenario), datetime.now(UTC))
+
+
+def run_folder(
+    scenario: Scenario, runs: Path, *, simulated: bool, more: Mapping[str, Any] | None = None, calibrations: Path | None = None
+) -> Path:
+    """A new folder under `runs` with the manifest and the scenario as it was resolved.
+
+    `more` goes into the manifest as well; `calibrations`: where the machine's calibration is, if not in `runs`.
+    """
+    folder = create_run(runs, scenario.name, {**manifest_of(scenario, simulated, calibrations or runs), **(more or {})})
+    write_json(folder / RESOLVED, scenario.resolved())
+    return folder
 
 
 def live_rules(scenario: Scenario) -> list[LiveRule]:
@@ -209,18 +220,15 @@ def drive(
     `more` goes into its manifest as well; `calibrations`: where the machine's calibration is, if not in `runs`.
     Raises NotAuthorisedError, and what the load child refused to begin for.
     """
-    if not simulated:
-        check_authorised(scenario, foreign_hosts(scenario), datetime.now(UTC))
+    authorise(scenario, simulated=simulated)
     secret = client_secret(scenario, simulated)
-    folder = create_run(runs, scenario.name, {**manifest_of(scenario, simulated, calibrations or runs), **(more or {})})
-    resolved = folder / RESOLVED
-    write_json(resolved, scenario.resolved())
+    folder = run_folder(scenario, runs, simulated=simulated, more=more, calibrations=calibrations)
     run = RunProcesses(scenario, folder, terminal, signals, secret)
     progress = run.progress("simulated" if simulated else ", ".join(scenario.hosts()))
     figures: dict[str, Any] = {}
     try:
         with run.with_simulator(simulated=simulated, tls=tls) as address:
-            LoadOrder(str(resolved), {}, address).write(folder)
+            LoadOrder(str(folder / RESOLVED), {}, address).write(folder)
             status = run.load(progress)
             if run.simulator is not None and run.simulator.running:
                 figures = SimulatorControl(run.simulator.control, run.simulator.token).health()

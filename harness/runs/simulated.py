@@ -20,6 +20,8 @@ from harness.runs.process import Child, first_line, spawn, stop
 SIM_SECRET_ENV = "GUESTSWARM_SIM_SECRET"  # noqa: S105
 SIM_TOKEN_ENV = "GUESTSWARM_SIM_TOKEN"  # noqa: S105
 """The start token of a simulator that takes the place of another."""
+SIM_IDENTITY_ENV = "GUESTSWARM_SIM_IDENTITY"
+"""Its TLS key and certificates."""
 COMMAND = (sys.executable, "-m", "harness.simulator")
 _READY_S = 20.0
 
@@ -27,8 +29,8 @@ _READY_S = 20.0
 class SimulatorProcess:
     """`python -m harness.simulator`, ended by the end of its stdin at the latest when we are gone."""
 
-    def __init__(self, child: Child, port: int, ca: str, control: str, token: str) -> None:
-        self._child = child
+    def __init__(self, child: Child, port: int, ca: str, control: str, token: str, identity: str = "") -> None:
+        self._child, self._identity = child, identity
         self.port, self.ca, self.control, self.token = port, ca, control, token
 
     def __repr__(self) -> str:
@@ -56,11 +58,13 @@ class SimulatorProcess:
         ready_s: float = _READY_S,
         like: SimulatorProcess | None = None,
         truth: bool = True,
+        wall_offset_ns: int | None = None,
     ) -> SimulatorProcess:
         """Start it on free loopback ports with the `[simulator]` table `config`; return once it listens.
 
         `secret_env` is added to its environment. Truth goes to `truth.jsonl` in `folder`, if `truth`. `like`: a simulator that has
-        ended, and whose ports and token this one takes over. Raises GuestswarmError with the
+        ended, and whose ports, token and TLS key this one takes over. `wall_offset_ns`: its wall clock minus the monotonic one
+        (None: as the machine has it when it starts). Raises GuestswarmError with the
         simulator's own first words if it ends or stays silent.
         """
         folder = Path(folder)
@@ -69,18 +73,22 @@ class SimulatorProcess:
         argv = [*COMMAND, "--parent-pipe", "--config", str(table), "--folder", str(folder)]
         argv += ["--seed", str(seed)]
         if tls:
-            argv.append("--tls")
+            argv += ["--tls", "--hand-over"]
+        if wall_offset_ns is not None:
+            argv += ["--wall-offset", str(wall_offset_ns)]
         if not truth:
             argv += ["--truth", os.devnull]
-        token_env = {}
+        taken_over = {}
         if like is not None:
             argv += ["--port", str(like.port), "--control", str(urlsplit(like.control).port)]
-            token_env[SIM_TOKEN_ENV] = like.token
-        child = spawn(argv, env={**os.environ, **(secret_env or {}), **token_env}, errors=errors)
+            taken_over[SIM_TOKEN_ENV] = like.token
+            if tls:
+                taken_over[SIM_IDENTITY_ENV] = like._identity
+        child = spawn(argv, env={**os.environ, **(secret_env or {}), **taken_over}, errors=errors)
         try:
             ready = _ready_line(child, ready_s)
             port, control, token = int(ready["port"]), f"http://127.0.0.1:{int(ready['control'])}", str(ready["token"])
-            ca = str(ready.get("ca") or "")
+            ca, identity = str(ready.get("ca") or ""), str(ready.get("identity") or "")
         except (OSError, ValueError, KeyError, TypeError) as error:
             status = stop(child, gentle_s=1.0)
             silent = str(error) if isinstance(error, (_NotReadyError, OSError)) else "its first line is not a ready line"
@@ -88,7 +96,7 @@ class SimulatorProcess:
             raise GuestswarmError(
                 f"the simulator did not start: {said}", hint=f"It ended with status {status}; its own words are in {errors}."
             ) from None
-        return cls(child, port, ca, control, token)
+        return cls(child, port, ca, control, token, identity)
 
     def stop(self) -> int:
         """End it within a few seconds, whatever it does."""

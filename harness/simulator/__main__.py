@@ -20,14 +20,17 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from harness.errors import ExitCode, GuestswarmError, UsageError
-from harness.simulator.config import SimConfig, read_file
+from harness.simulator.config import SimConfig
 from harness.simulator.dialects import registry
 from harness.simulator.engine import Engine
+from harness.simulator.files import simulator_table
 from harness.simulator.server import Place, Shell, Simulator, loopback, raise_descriptor_limit
 from harness.simulator.truth import TruthBuffer, TruthLog
 
 TOKEN_ENV = "GUESTSWARM_SIM_TOKEN"  # noqa: S105
 """The start token, from whoever starts us in the place of one that has ended."""
+IDENTITY_ENV = "GUESTSWARM_SIM_IDENTITY"
+"""Key and certificates of that one (TLS)."""
 LAST_CHANCE_S = 1.5
 """After the parent has gone: how long an orderly end may take."""
 
@@ -57,6 +60,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--truth", type=Path, metavar="FILE", help="where truth goes (default: truth.jsonl in the folder)")
     parser.add_argument("--dialects", default="", help="comma-separated; default: all")
     parser.add_argument("--parent-pipe", action="store_true", help="end when stdin does")
+    parser.add_argument(
+        "--hand-over", action="store_true", help="tell our TLS key, for one that takes our place (with --parent-pipe)"
+    )
+    parser.add_argument(
+        "--wall-offset", type=int, metavar="NS", help="our wall clock minus the monotonic one (default: as it is now)"
+    )
     parser.add_argument("--loop", choices=("uvloop", "asyncio"), default="uvloop")
     return parser
 
@@ -67,9 +76,14 @@ def _run(options: argparse.Namespace) -> int:
         options.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"folder {options.folder} cannot be used: {error.strerror}", where="--folder") from error
-    table = read_file(options.config) if options.config else {}
+    table = simulator_table(options.config) if options.config else {}
     raise_descriptor_limit()
-    place = Place(options.folder.resolve(), host, options.port, options.tls, tuple(options.name), options.control, options.truth)
+    if options.hand_over and not options.parent_pipe:
+        raise UsageError("a key is told to a parent alone", where="--hand-over", hint="It goes with --parent-pipe.")
+    identity = os.environ.pop(IDENTITY_ENV, "")
+    place = Place(
+        options.folder.resolve(), host, options.port, options.tls, tuple(options.name), options.control, options.truth, identity
+    )
     return _with_loop(options.loop, _serve(options, table, place))
 
 
@@ -109,6 +123,8 @@ async def _serve(options: argparse.Namespace, table: dict[str, Any], place: Plac
         "truth": str(ready.truth),
         "secret_file": secret_file,
     }
+    if options.hand_over:
+        line["identity"] = ready.identity
     sys.stdout.write(json.dumps(line) + "\n")
     sys.stdout.flush()
     await stopped.wait()
@@ -126,8 +142,8 @@ def _build(options: argparse.Namespace, table: dict[str, Any], place: Place, tok
     if not secret:
         secret = secrets.token_urlsafe(24)
         secret_file = str(_write_secret(place.folder / "client-secret", secret))
-    shell, rows = Shell(), TruthBuffer()
-    offset = time.time_ns() - time.monotonic_ns()
+    offset = time.time_ns() - time.monotonic_ns() if options.wall_offset is None else options.wall_offset
+    shell, rows = Shell(offset), TruthBuffer()
     engine = Engine(
         config,
         seed=options.seed,

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from harness.errors import UsageError
 from harness.simulator import spelling
 from harness.simulator.capacity import CapacityTable
 from harness.simulator.dialects import registry
@@ -22,7 +19,6 @@ from harness.simulator.tables import MINUTE, MS, positive, read_table, setting
 if TYPE_CHECKING:
     from harness.simulator.dialects.base import DialectHalf
 
-LARGEST_FILE = 1 << 20
 SECRET_VARIABLE = "GUESTSWARM_SIM_SECRET"  # noqa: S105
 
 
@@ -140,26 +136,6 @@ def _skills(value: Any, where: str) -> dict[str, bool]:
     if not isinstance(value, dict):
         raise spelling.wrong(where, f"{value!r} is no table", "Write name = true (staffed) or false.")
     return {str(name): spelling.flag(staffed, f"{where}.{name}") for name, staffed in value.items()}
-
-
-def read_file(path: Path) -> dict[str, Any]:
-    """The `[simulator]` table of a .toml or .json file: that of a whole scenario, or else the file is the table.
-
-    It is judged by `SimConfig.from_table`, not here. Raises UsageError.
-    """
-    try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise UsageError("is too large for a table of settings", where=str(path))
-        text = path.read_text("utf-8-sig")
-        table = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
-    except OSError as error:
-        raise UsageError(f"cannot be read: {error.strerror or error}", where=str(path)) from error
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"cannot be read: {error}", where=str(path)) from error
-    inner = table.get("simulator", table) if isinstance(table, dict) else None
-    if not isinstance(inner, dict):
-        raise UsageError("is not a table", where=str(path))
-    return inner
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,9 +123,10 @@ def header_table(request: web.BaseRequest, wire: Wire) -> dict[str, str]:
     return table
 
 
-def render(response: HttpResponse) -> web.Response:
-    """Make aiohttp's answer of the engine's. Length, date and connection are HTTP's own matter."""
+def render(response: HttpResponse, date: str) -> web.Response:
+    """Make aiohttp's answer of the engine's. Length and connection are HTTP's own matter; `date`: what our clock says."""
     headers: CIMultiDict[str] = CIMultiDict(response.headers)
+    headers[hdrs.DATE] = date
     headers.pop(hdrs.CONTENT_LENGTH, None)
     headers.pop(SLOW_HEADER, None)
     close = headers.pop(hdrs.CONNECTION, "").lower() == "close"
@@ -145,19 +146,19 @@ async def _taken(wire: Wire) -> bool:
     return False
 
 
-async def hand_over(request: web.BaseRequest, wire: Wire, response: HttpResponse) -> tuple[web.StreamResponse, bool]:
+async def hand_over(request: web.BaseRequest, wire: Wire, response: HttpResponse, date: str) -> tuple[web.StreamResponse, bool]:
     """Write an answer. True: the kernel took all of it while the guest had not shut its side.
 
     A guest that gives up on a parked poll has often sent its FIN a moment before; asking the kernel first keeps such an answer
     out of the truth, whatever the loop has read so far.
     """
     slow = response.headers.get(SLOW_HEADER)
-    answer: web.StreamResponse = render(response)
+    answer: web.StreamResponse = render(response, date)
     if wire.ending or peer_gone(wire.transport):
         wire.transport.close()
         return answer, False
     if slow:
-        return await _hand_over_slowly(request, wire, response, int(slow))
+        return await _hand_over_slowly(request, wire, response, date, int(slow))
     try:
         await answer.prepare(request)
         await answer.write_eof()
@@ -167,9 +168,9 @@ async def hand_over(request: web.BaseRequest, wire: Wire, response: HttpResponse
 
 
 async def _hand_over_slowly(
-    request: web.BaseRequest, wire: Wire, response: HttpResponse, over_ns: int
+    request: web.BaseRequest, wire: Wire, response: HttpResponse, date: str, over_ns: int
 ) -> tuple[web.StreamResponse, bool]:
-    whole = render(response)
+    whole = render(response, date)
     answer = web.StreamResponse(status=response.status, headers=whole.headers)
     answer.content_length = len(response.body)
     step = max(1, -(-len(response.body) // SLOW_PIECES))

@@ -39,6 +39,7 @@ def parse(text: str) -> int | None:
     return (whole - _EPOCH) // _MILLISECOND + int(((found[7] or "") + "000")[:3])
 
 
+@lru_cache(maxsize=256)
 def http_date(ms: int) -> str:
-    """As in a `Retry-After` that is a date."""
+    """As in a `Retry-After` that is a date, and in `Date`."""
     return formatdate(ms / 1000, usegmt=True)

@@ -19,16 +19,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from harness.core.wire import HttpResponse
 from harness.errors import UsageError
 from harness.simulator import tls
 from harness.simulator.control import Control
 from harness.simulator.http_shell import Exchange, HttpServer, hand_over, header_table, render
+from harness.simulator.instants import http_date
 from harness.simulator.transports import Wire
 from harness.simulator.truth_file import TruthFile
-from harness.simulator.ws_shell import MAX_FRAME, NO_CLOSE, Channel, read_all
+from harness.simulator.ws_shell import MAX_FRAME, NO_CLOSE, Channel, Upgraded, read_all
 
 TICK_S = 0.2
 """How often truth goes to disk, and how often the loop's own lateness is looked at."""
@@ -83,9 +84,14 @@ def loopback(host: str) -> str:
 
 
 class Shell:
-    """`Outlet` of an engine on real transports."""
+    """`Outlet` of an engine on real transports.
 
-    def __init__(self) -> None:
+    `wall_offset_ns`: its wall clock minus the monotonic one. All that it says of the time of day comes from there, so that setting
+    the machine's clock does not move a server's that is meant to be another's.
+    """
+
+    def __init__(self, wall_offset_ns: int | None = None) -> None:
+        self._wall_offset_ns = time.time_ns() - time.monotonic_ns() if wall_offset_ns is None else wall_offset_ns
         self._loop = asyncio.get_running_loop()
         self._engine: EngineLike | None = None
         self._numbers = itertools.count(1)
@@ -190,7 +196,7 @@ class Shell:
             if response is None:
                 wire.reset()
                 raise ConnectionResetError
-            answer, handed = await hand_over(request, wire, response)
+            answer, handed = await hand_over(request, wire, response, self._date())
             return answer
         finally:
             del self._exchanges[number]
@@ -200,12 +206,14 @@ class Shell:
             elif future.result() is not None:
                 self._tell(self.engine.on_responded, number, handed)
 
+    def _date(self) -> str:
+        return http_date((time.monotonic_ns() + self._wall_offset_ns) // 1_000_000_000 * 1000)
+
     async def _upgrade(self, request: web.BaseRequest, wire: Wire) -> web.StreamResponse:
-        ws = web.WebSocketResponse(
-            autoclose=False, autoping=False, compress=False, max_msg_size=MAX_FRAME, timeout=1.0, decode_text=True
-        )
+        ws = Upgraded(autoclose=False, autoping=False, compress=False, max_msg_size=MAX_FRAME, timeout=1.0, decode_text=True)
         if not ws.can_prepare(request):
             return web.Response(status=400)
+        ws.headers[hdrs.DATE] = self._date()
         number = next(self._numbers)
         channel = Channel(number, wire)
         self._channels[number] = channel
@@ -220,7 +228,7 @@ class Shell:
             if answer.status == 0:
                 wire.reset()
                 raise ConnectionResetError
-            return render(answer)
+            return render(answer, self._date())
         by, code = "guest", NO_CLOSE
         try:
             await ws.prepare(request)
@@ -326,6 +334,8 @@ class Place:
     control: int = 0
     truth: Path | None = None
     """Where truth goes; None: `truth.jsonl` in the folder."""
+    identity: str = field(default="", repr=False)
+    """Key and certificates of a simulator whose place this one takes (`tls.Identity.bundle`); empty: new ones are made."""
 
 
 @dataclass(slots=True)
@@ -336,6 +346,8 @@ class Ready:
     ca: str | None
     control: int
     truth: Path = field(default_factory=Path)
+    identity: str = field(default="", repr=False)
+    """As `Place.identity`, for one that takes our place; empty without TLS."""
 
 
 class Simulator:
@@ -358,7 +370,9 @@ class Simulator:
     async def start(self) -> Ready:
         """Open both ports. PortInUseError when the one asked for is taken."""
         place = self._place
-        context, ca = tls.make(place.folder, place.names) if place.tls else (None, None)
+        mine = (tls.identity(place.identity) if place.identity else tls.issue(place.names)) if place.tls else None
+        context = tls.context(mine) if mine else None
+        ca = str(tls.publish(mine, place.folder)) if mine else None
         try:
             public = await self._http.listen(place.host, place.port, context)
         except OSError as error:
@@ -374,7 +388,7 @@ class Simulator:
         self._tick_due = self._loop.time() + TICK_S
         self._ticker = self._loop.call_at(self._tick_due, self._tick)
         port, control = (server.sockets[0].getsockname()[1] for server in self._servers)
-        return Ready(port, str(ca) if ca else None, control, self._file.path)
+        return Ready(port, ca, control, self._file.path, mine.bundle if mine else "")
 
     async def stop(self) -> None:
         """Stop listening and put what is known into the file; sealed or not is decided elsewhere."""

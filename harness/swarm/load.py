@@ -26,7 +26,7 @@ import gevent
 from gevent.event import Event
 from gevent.hub import get_hub
 
-from harness.config import Scenario, window_left
+from harness.config import Scenario
 from harness.core import ops
 from harness.core.credentials import Secret
 from harness.core.ops import Observer
@@ -43,6 +43,7 @@ from harness.report.live import LiveTotals, live_line
 from harness.runs.folder import update_manifest
 from harness.runs.manifest import Session, SimulatorAddress
 from harness.swarm.arrivals import Arrivals, gap_of
+from harness.swarm.closing import LOOK_S, Closing
 from harness.swarm.engines.greenlet import GreenletGuest
 from harness.swarm.guard import Guard
 from harness.swarm.memory import RELEASE_EVERY_NS, releaser
@@ -186,6 +187,8 @@ class LoadRun:
             RuleWatch(scenario.slo, grace_ns=scenario.slo_table.grace, abort=scenario.slo_table.abort) if scenario.slo else None
         )
         self._aborted: Abort | None = None
+        self._closing: Closing | None = None
+        """The approved window's close; None: the target needs no approval."""
 
     def _behave(self, behaviour: Behaviour) -> Behaviour:
         # In the open model a guest is one visit: it comes, chats, goes, and the next one is somebody else.
@@ -227,12 +230,12 @@ class LoadRun:
         approval = self.plan.scenario.authorisation
         if approval is None:
             return
-        left = window_left(approval, datetime.now(UTC)).total_seconds() - self._drain_s()
-        if left <= 0:
+        closing = Closing(approval, self._drain_s(), wall=lambda: datetime.now(UTC), monotonic=time.monotonic)
+        if closing.left_s() <= 0:
             raise NotAuthorisedError(
                 "the approved window shuts before the guests could be drained", hint=f"Window: {approval.window}"
             )
-        self._greenlets.append(gevent.spawn_later(left, self.end, "window_shut"))
+        self._closing = closing
 
     def _drain_s(self) -> float:
         scenario = self.plan.scenario
@@ -255,7 +258,7 @@ class LoadRun:
         rng = Random(f"{scenario.seed}/arrivals/{plan.worker}")
         self._arrivals = Arrivals(now, gap, rng, strict=self._open_model)
         self._enter("ramp", now)
-        for act in (self._close_intervals, self._admit, self._pass_phases):
+        for act in (self._close_intervals, self._admit, self._pass_phases, self._keep_window):
             self._greenlets.append(gevent.spawn(self._guarded, act))
 
     def end(self, word: str = "finished") -> None:
@@ -421,6 +424,14 @@ class LoadRun:
         gc.freeze()  # without a collection: one over a thousand guests would stop them all for 30 ms
         if self.plan.timed and not self._end.wait(load.duration / 1e9):
             self.end()
+
+    def _keep_window(self) -> None:
+        closing = self._closing
+        while closing is not None and (left_s := closing.left_s()) > 0:
+            if self._end.wait(min(left_s, LOOK_S)):
+                return
+        if closing is not None:
+            self.end("window_shut")
 
     def _close_intervals(self) -> None:
         every, release = self.plan.scenario.load.interval, releaser()

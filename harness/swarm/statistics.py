@@ -12,6 +12,7 @@ from typing import Any
 import gevent
 
 from harness.core.ops import Observer, Row, Sample
+from harness.metrics.censored import is_censored
 
 _EVERY_S = 0.25
 _MAX_WAITING = 200_000
@@ -61,6 +62,8 @@ class Statistics:
         fire, waiting = self._environment.events.request.fire, self._waiting
         while waiting:
             row = waiting.popleft()
+            if is_censored(row.measure, row.outcome, row.cause):
+                continue
             fire(
                 request_type=_kind(row.measure),
                 name=row.measure,

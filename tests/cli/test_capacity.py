@@ -237,9 +237,31 @@ def test_a_dry_run_says_what_would_be_done(target: Target, scenario: Path, capfd
     assert plan["guests"] == 320
     assert plan["longest_s"] == 7200
     assert plan["allowed"] is True
-    assert plan["capacity"] == {"first": 40.0, "most": 320.0}
+    found = plan["capacity"]
+    assert (found["first"], found["most"], found["ended_by"], found["within_s"]) == (40.0, 320.0, "within", 7200)
+    assert found["steps_s"] > 7200
     assert not target.driven
     assert not Path("reports").exists()
+
+
+@pytest.mark.parametrize("limit", [1.0, 30.0, 130.0, 311.0, 1e9])
+def test_no_search_takes_longer_than_its_dry_run_says(
+    target: Target, scenario: Path, limit: float, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Each step at the length that it was driven with; the plan binds, not the time that is allowed."""
+    short = [str(scenario), "--set", "capacity.step_max=20s", "--set", "capacity.extra=0", "--within", "8h", "--most", "320"]
+    assert main(["capacity", *short, "--dry-run", "--json"]) == ExitCode.PASS
+    plan = json.loads(capfd.readouterr().out)
+    assert plan["capacity"]["ended_by"] == "steps"
+    assert plan["longest_s"] >= plan["capacity"]["steps_s"]
+    target.limit = limit
+    main(["capacity", *short, "--quiet"])
+    driven = [one.load for one in target.driven]
+    assert 0 < len(driven) <= plan["capacity"]["steps"]
+    took = sum(load.ramp + load.duration + load.settle + load.drain for load in driven) + sum(
+        one.loss_wait_ns for one in target.driven
+    )
+    assert took / 1e9 <= plan["longest_s"]
 
 
 def test_without_a_rule_there_is_nothing_to_look_for(target: Target, scenario: Path, capfd: pytest.CaptureFixture[str]) -> None:

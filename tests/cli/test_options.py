@@ -9,10 +9,8 @@ from pathlib import Path
 import pytest
 
 from harness.cli.main import main
-from harness.cli.options import simulator_table
 from harness.cli.plan import Plan, objections, peak_per_s, run_plan
 from harness.config import load_scenario
-from harness.errors import UsageError
 
 SCENARIO = """
 [scenario]
@@ -59,39 +57,14 @@ def scenario(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize(
-    ("name", "text"),
-    [
-        ("bare.toml", 'token_life = "9s"\n'),
-        ("whole.toml", SCENARIO + '[simulator]\ntoken_life = "9s"\n'),
-        ("bare.json", '{"token_life": "9s"}'),
-        ("whole.json", '{"scenario": {}, "simulator": {"token_life": "9s"}}'),
-    ],
-)
-def test_a_simulator_comes_from_a_table_or_from_a_whole_scenario(tmp_path: Path, name: str, text: str) -> None:
-    path = tmp_path / name
-    path.write_text(text)
-    assert simulator_table(path) == {"token_life": "9s"}
-
-
-def test_a_scenario_without_a_simulator_means_the_default_one(tmp_path: Path) -> None:
-    path = tmp_path / "s.toml"
-    path.write_text(SCENARIO)
-    assert simulator_table(path) == {}
-
-
-@pytest.mark.parametrize("text", ["[", "[[simulator]]\n", "simulator = 3\n"])
-def test_a_file_that_is_no_table_is_refused_by_name(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize("flag", ["--simulator", "--include"])
+def test_a_file_that_is_no_table_is_refused_by_name(
+    tmp_path: Path, scenario: Path, flag: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "broken.toml"
-    path.write_text(text)
-    with pytest.raises(UsageError) as refused:
-        simulator_table(path)
-    assert refused.value.where == str(path)
-
-
-def test_a_missing_file_is_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="No such file"):
-        simulator_table(tmp_path / "nowhere.toml")
+    path.write_text("[")
+    assert main(["run", str(scenario), flag, str(path), "--dry-run"]) == 2
+    assert f"{path}: cannot be read" in capsys.readouterr().err
 
 
 def test_what_the_file_says_is_judged_by_the_simulator(tmp_path: Path, scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:

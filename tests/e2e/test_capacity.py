@@ -31,6 +31,12 @@ samples = 100
 cycles = 1
 repeats = 1
 needed = 1
+[health]                      # what a search does is tested here, on whatever machine: not how quick that one is
+send_delay_p99 = "2s"
+bracket = "100%"
+loop_busy = "100%"
+achieved_rate = "50%"
+arrivals = "50%"
 """
 
 

@@ -17,33 +17,10 @@ import pytest
 from harness.errors import ExitCode
 from harness.journal.segments import journals
 from harness.report.fold import fold
-from tests.e2e.kit import LOAD, ROOT, SIMULATOR, TINY, Run, call, guestswarm, listens, scenario_for, until
+from tests.e2e.kit import LOAD, ROOT, SIMULATOR, TINY, call, guestswarm, listens, scenario_for, until
+from tests.e2e.soak_kit import SHORT, Soak
 
 pytestmark = pytest.mark.e2e
-
-SHORT = ("--set", "load.interval=250ms", "--set", "load.loss_wait=1500ms", "--quiet")
-
-
-class Soak(Run):
-    """`guestswarm soak` instead of `run`."""
-
-    def __init__(self, folder: Path, *arguments: object, scenario: Path | None = TINY) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.runs = folder / "runs"
-        self._out, self._err = folder / "stdout", folder / "stderr"
-        named = [scenario] if scenario is not None else []
-        argv = guestswarm("soak", *named, "--runs", self.runs, *arguments)
-        with self._out.open("wb") as out, self._err.open("wb") as err:
-            self.process = subprocess.Popen(
-                argv, cwd=ROOT, env=dict(os.environ), stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True
-            )
-
-    def __enter__(self) -> Soak:
-        return self
-
-    def kinds(self) -> list[str]:
-        """What befell it, in order."""
-        return [one["kind"] for one in self.summary["soak"]["happenings"]]
 
 
 def test_a_short_soak_says_that_trends_were_not_judged(tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ if how == "babbles":
     print("hello", flush=True)
     time.sleep(60)
 line = {"port": 4711, "ca": "ca.pem" if "--tls" in sys.argv else None, "control": 4712, "token": "t0ken"}
+if "--hand-over" in sys.argv:
+    line["identity"] = "k3y"
 print(json.dumps(line | {"secret": os.environ.get("GUESTSWARM_SIM_SECRET")}), flush=True)
 with open(os.path.join(options["--folder"], "seen.json"), "w") as file:
     json.dump(

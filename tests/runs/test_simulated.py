@@ -57,6 +57,32 @@ def test_tls_gives_a_certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     started.stop()
 
 
+def test_one_that_takes_anothers_place_is_given_its_ports_token_key_and_clock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    behave(monkeypatch, "well")
+    first = SimulatorProcess.start({}, tmp_path, seed=1, tls=True)
+    assert "k3y" not in repr(first)
+    first.stop()
+    given: list[tuple[list[str], dict[str, str]]] = []
+
+    def watched(argv: Any, *, env: Any, errors: Any) -> Any:
+        given.append((list(argv), env))
+        return spawn(argv, env=env, errors=errors)
+
+    monkeypatch.setattr(simulated, "spawn", watched)
+    second = SimulatorProcess.start({}, tmp_path, seed=1, tls=True, like=first, wall_offset_ns=-5)
+    third = SimulatorProcess.start({}, tmp_path, seed=1, tls=True, like=second, wall_offset_ns=-5)
+    for one in (second, third):
+        one.stop()
+    for argv, env in given:
+        assert argv[argv.index("--port") + 1] == "4711"
+        assert argv[argv.index("--control") + 1] == "4712"
+        assert argv[argv.index("--wall-offset") + 1] == "-5"
+        assert (env["GUESTSWARM_SIM_TOKEN"], env["GUESTSWARM_SIM_IDENTITY"]) == ("t0ken", "k3y")
+        assert "k3y" not in argv
+
+
 @pytest.mark.parametrize(
     ("how", "words"),
     [

@@ -13,6 +13,7 @@ import ssl
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -242,6 +243,61 @@ def test_tls_with_further_names(tmp_path):
         assert token(process, "s", context)[0] == 200
         with socket.create_connection(("127.0.0.1", process.ready["port"]), PATIENCE) as raw:
             context.wrap_socket(raw, server_hostname="api.sim.test").close()
+
+
+def test_one_that_takes_anothers_place_is_trusted_as_that_one_was(tmp_path):
+    options = ("--folder", str(tmp_path), "--tls", "--parent-pipe")
+    with simulator(*options, "--hand-over", GUESTSWARM_SIM_SECRET="s") as first:
+        ca, identity = Path(first.ready["ca"]), first.ready["identity"]
+        authority = ca.read_text()
+        context = ssl.create_default_context(cafile=str(ca))
+        assert token(first, "s", context)[0] == 200
+        port = str(first.ready["port"])
+        first.end(signal.SIGKILL)
+    assert "PRIVATE KEY" in identity
+    assert not [path.name for path in tmp_path.iterdir() if "PRIVATE KEY" in path.read_text()]
+    ca.chmod(0o400)  # and is not written again
+    with simulator(*options, "--port", port, GUESTSWARM_SIM_SECRET="s", GUESTSWARM_SIM_IDENTITY=identity) as second:
+        assert "identity" not in second.ready
+        assert token(second, "s", context)[0] == 200
+        assert ca.read_text() == authority
+
+
+@pytest.mark.parametrize("identity", ["nothing of the kind", "-----BEGIN PRIVATE KEY-----\n-----BEGIN CERTIFICATE-----\nx\n" * 2])
+def test_a_broken_identity_is_refused_and_not_repeated(tmp_path, identity):
+    options = ("--folder", str(tmp_path), "--tls", "--parent-pipe")
+    done = subprocess.run(
+        command(*options), cwd=ROOT, env=environment(GUESTSWARM_SIM_IDENTITY=identity), capture_output=True, timeout=PATIENCE
+    )
+    assert done.returncode == 2
+    assert b"handed over" in done.stderr
+    assert identity.splitlines()[0].encode() not in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+def test_a_key_is_told_to_a_parent_alone(tmp_path):
+    done = subprocess.run(
+        command("--folder", str(tmp_path), "--tls", "--hand-over"),
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        timeout=PATIENCE,
+    )
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"--parent-pipe" in done.stderr
+    with simulator("--folder", str(tmp_path), "--tls", "--parent-pipe") as process:
+        assert "identity" not in process.ready
+
+
+def test_all_that_it_says_of_the_time_of_day_is_by_one_clock(tmp_path):
+    year_2000 = 946_684_800 * 10**9
+    with simulator("--folder", str(tmp_path), "--wall-offset", str(year_2000 - time.monotonic_ns())) as process:
+        connection = http.client.HTTPConnection("127.0.0.1", process.ready["port"], timeout=PATIENCE)
+        with contextlib.closing(connection):
+            connection.request("GET", "/nowhere")
+            said = connection.getresponse().headers.get_all("Date")
+        assert said is not None
+        assert [text[:16] for text in said] == ["Sat, 01 Jan 2000"]
 
 
 def test_seal_then_stop_leaves_a_sealed_file(tmp_path):

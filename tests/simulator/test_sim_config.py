@@ -13,8 +13,9 @@ import pytest
 from harness.core.spread import parse_spread
 from harness.errors import UsageError
 from harness.simulator import instants, spelling
-from harness.simulator.config import SimConfig, read_file
+from harness.simulator.config import SimConfig
 from harness.simulator.credentials import Credentials
+from harness.simulator.files import simulator_table
 from harness.simulator.spelling import SECOND, SimConfigError
 
 FULL: dict[str, Any] = {
@@ -186,8 +187,16 @@ def test_a_file_is_the_table_or_has_it(tmp_path: Path) -> None:
     scenario.write_text('[scenario]\nname = "x"\n[simulator]\ntoken_life = "5min"\n[simulator.capacity]\nservers = 3\n')
     as_json.write_text(json.dumps({"simulator": {"capacity": {"servers": 3}}}))
     for path in (bare, scenario, as_json):
-        assert SimConfig.from_table(read_file(path)).capacity.servers == 3
-    assert SimConfig.from_table(read_file(bare)).capacity.service.kind == "exponential"
+        assert SimConfig.from_table(simulator_table(path)).capacity.servers == 3
+    assert SimConfig.from_table(simulator_table(bare)).capacity.service.kind == "exponential"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("a.toml", '[scenario]\nname = "x"\n'), ("a.toml", "[guests]\n"), ("a.json", '{"scenario": {}}')]
+)
+def test_a_scenario_without_a_simulator_means_the_default_one(name: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(text)
+    assert simulator_table(tmp_path / name) == {}
 
 
 @pytest.mark.parametrize(
@@ -196,6 +205,7 @@ def test_a_file_is_the_table_or_has_it(tmp_path: Path) -> None:
         ("a.toml", "servers = = 3", "cannot be read"),
         ("a.json", "[1, 2]", "is not a table"),
         ("a.json", '{"simulator": 3}', "is not a table"),
+        ("a.toml", "[[simulator]]", "is not a table"),
         ("a.toml", "# " + "x" * (1 << 20), "too large"),
         ("nowhere.toml", "", "cannot be read"),
     ],
@@ -204,7 +214,7 @@ def test_a_file_that_is_none(name: str, text: str, says: str, tmp_path: Path) ->
     if text:
         (tmp_path / name).write_text(text)
     with pytest.raises(UsageError, match=says):
-        read_file(tmp_path / name)
+        simulator_table(tmp_path / name)
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from harness.cli.main import main
-from harness.cli.soak import next_session, put_truth_aside
 from harness.cli.soak_plan import make_plan, read_instant
+from harness.cli.soak_run import next_session, put_truth_aside
 from harness.config import Scenario, load_scenario
 from harness.errors import ExitCode, RunFolderError, ScenarioError, UsageError
 from tests.report.soak_kit import SCENARIO, Night, write_night

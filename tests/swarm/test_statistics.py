@@ -35,7 +35,8 @@ def test_one_event_for_each_finished_operation_and_never_within_the_call() -> No
     tee.record(Noted(1, "1-1", "frame.unknown"))
     tee.record(sample("reply", "fail", "reply_timeout"))
     tee.record(sample("reply", "info", "reply_timeout"))
-    assert len(rows.rows) == 4
+    tee.record(sample("reply", "info", "interrupted"))  # its guest had left: neither a success nor a failure
+    assert len(rows.rows) == 5
     assert heard == []
     statistics.stop()
     assert [(event["name"], event["response_time"], event["request_type"]) for event in heard] == [
