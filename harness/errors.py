@@ -64,6 +64,7 @@ class FailureCause(StrEnum):
     MIME_REFUSED = "mime_refused"
     SKILL_UNKNOWN = "skill_unknown"
     UNCONFIRMED = "unconfirmed"  # the protocol confirms nothing, and no reply quoted it
+    UNANSWERED = "unanswered"  # the same, since the guest left as planned while that reply was awaited
     INTERRUPTED = "interrupted"  # the run ended first
     INTERNAL = "internal"
 

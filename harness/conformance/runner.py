@@ -100,33 +100,68 @@ class Outcome:
 def run(plan: Plan, folder: Path) -> Outcome:
     """Run a plan to its seal and join journal and truth."""
     folder.mkdir(parents=True, exist_ok=True)
-    low, high = plan.delay
-    world = World(plan.seed, delay_ns=(round(low * SECOND), round(high * SECOND)))
-    start = world.now
-    truth_path, journal_path = folder / "truth.jsonl", folder / "journal-0.bin"
-    journal_path.unlink(missing_ok=True)
-    buffer = io.StringIO() if plan.rows == "all" else _Nothing()
-    truth = TruthLog(buffer.write)
-    chosen = plan.subjects or tuple(subject(name) for name in plan.dialects) or subjects()
-    table: dict[str, Any] = {}
-    for one in chosen:
-        table |= one.simulator
-    engine = Engine(
-        SimConfig.from_table({**table, **plan.simulator}),
-        seed=plan.seed,
-        outlet=world,
-        truth=truth,
-        wall_offset_ns=WALL - start,
-        secret=SECRET,
-    )
-    serve(engine, chosen)
-    world.engine = engine
-    writer = JournalWriter(journal_path, RUN, "0")
-    recorder = Recorder(RUN, "0", writer.write, start_ns=start, loss_wait_ns=round(plan.loss_wait * SECOND), rows=plan.rows)
-    books = Books(recorder)
-    sessions: list[GuestSession] = []
-    for slot in range(1, plan.guests + 1):
-        one = chosen[slot % len(chosen)]
+    return _Play(plan, folder).carry_out()
+
+
+class _Play:
+    """One run: everything that takes part in it, then its hours."""
+
+    def __init__(self, plan: Plan, folder: Path) -> None:
+        self.plan = plan
+        self.truth_path, self.journal_path = folder / "truth.jsonl", folder / "journal-0.bin"
+        self.journal_path.unlink(missing_ok=True)
+        low, high = plan.delay
+        self.world = World(plan.seed, delay_ns=(round(low * SECOND), round(high * SECOND)))
+        self.start = self.world.now
+        self.chosen = plan.subjects or tuple(subject(name) for name in plan.dialects) or subjects()
+        self.truth = io.StringIO() if plan.rows == "all" else _Nothing()
+        self.engine = self.world.engine = self._served()
+        self.writer = JournalWriter(self.journal_path, RUN, "0")
+        loss_wait = round(plan.loss_wait * SECOND)
+        self.recorder = Recorder(RUN, "0", self.writer.write, start_ns=self.start, loss_wait_ns=loss_wait, rows=plan.rows)
+        self.books = Books(self.recorder)
+        self.sessions: list[GuestSession] = []
+        self.totals: Counter[str] = Counter()
+
+    def carry_out(self) -> Outcome:
+        """From the first guest to the joined table."""
+        plan, world = self.plan, self.world
+        for slot in range(1, plan.guests + 1):
+            self._invite(slot, self.chosen[slot % len(self.chosen)])
+        if plan.tamper:
+            plan.tamper(world, self.sessions, self.recorder, self.engine)
+        self.engine.begin(self.start)
+        world.watch_engine()
+        self._advance(self.start + round(plan.seconds * SECOND))
+        self._drain()
+        self.recorder.close_interval(world.now, final=True)
+        self.writer.close()
+        counts = self.engine.seal(world.now)
+        if self.recorder.fault:
+            raise NonConformance(f"the recorder could not take a row:\n{self.recorder.fault}")
+        if plan.strict:
+            self.books.settled(self.sessions)
+        return self._outcome(counts)
+
+    # ---------------------------------------------------------------- who takes part
+    def _served(self) -> Engine:
+        table: dict[str, Any] = {}
+        for one in self.chosen:
+            table |= one.simulator
+        engine = Engine(
+            SimConfig.from_table({**table, **self.plan.simulator}),
+            seed=self.plan.seed,
+            outlet=self.world,
+            truth=TruthLog(self.truth.write),
+            wall_offset_ns=WALL - self.start,
+            secret=SECRET,
+        )
+        serve(engine, self.chosen)
+        return engine
+
+    def _invite(self, slot: int, one: Subject) -> None:
+        """A guest of that dialect, who comes in its turn."""
+        plan, world = self.plan, self.world
         drawn = drawn_faults(plan.client_faults, plan.seed, slot)
         flaws = tuple(name for name in drawn if name in one.dialect.client_faults)
         context = Context(
@@ -134,68 +169,67 @@ def run(plan: Plan, folder: Path) -> Outcome:
             slot,
             _target(plan, one),
             plan.behaviour,
-            books if plan.strict else recorder,
+            self.books if plan.strict else self.recorder,
             Random(f"{plan.seed}/{slot}"),
-            WALL - start,
+            WALL - self.start,
             flaws,
         )
         settings = plan.settings[one.name] if one.name in plan.settings else one.made_settings()
         session = one.dialect.session(context, one.dialect.settings_with(settings, flaws))
-        sessions.append(session)
+        self.sessions.append(session)
         guest = Guest(world, session)
         if plan.strict:
-            guest.watch = books.agree
+            guest.watch = self.books.agree
         world.guests.append(guest)
-        arrival = start + round(plan.ramp * SECOND * slot / plan.guests)
-        world.at(arrival, lambda _, guest=guest: guest.call(guest.session.start))  # type: ignore[misc]
-    if plan.tamper:
-        plan.tamper(world, sessions, recorder, engine)
-    engine.begin(start)
-    world.watch_engine()
-    step = round(plan.interval * SECOND)
-    totals: Counter[str] = Counter()
+        world.at(self.start + round(plan.ramp * SECOND * slot / plan.guests), lambda _: guest.call(guest.session.start))
 
-    def advance(until: int) -> None:
+    # ---------------------------------------------------------------- the hours
+    def _advance(self, until: int) -> None:
+        """Interval by interval."""
+        plan, world, step = self.plan, self.world, round(self.plan.interval * SECOND)
         while world.now < until:
             world.run(min(world.now + step, until))
-            totals.update(recorder.close_interval(world.now).counters)
+            self.totals.update(self.recorder.close_interval(world.now).counters)
             if plan.each is not None:
-                plan.each(world.now, engine)
+                plan.each(world.now, self.engine)
             if plan.strict:
-                books.balance()
-                books.match(totals)
+                self.books.balance()
+                self.books.match(self.totals)
 
-    end = start + round(plan.seconds * SECOND)
-    advance(end)
-    for guest in world.guests:
-        guest.call(guest.session.stop)
-    engine.settle(world.now)
-    world.watch_engine()
-    advance(world.now + round(plan.loss_wait * SECOND))
-    for guest in world.guests:
-        guest.call(guest.session.close)
-    limit = world.now + 600 * SECOND
-    while world.now < limit and not all(session.finished for session in sessions):
-        advance(world.now + step)
-    recorder.close_interval(world.now, final=True)
-    writer.close()
-    counts = engine.seal(world.now)
-    if recorder.fault:
-        raise NonConformance(f"the recorder could not take a row:\n{recorder.fault}")
-    if plan.strict:
-        books.settled(sessions)
-    sent = counts.get("messages.sent", 0) + counts.get("messages.delivered", 0)
-    if plan.rows != "all":
-        return Outcome([], sent, Counter(), counts, journal_path, truth_path, world, sessions, books)
-    truth_path.write_text(buffer.getvalue())
-    measured = fold([journal_path], run=RUN, by_id=True)
-    assert measured.identities is not None
-    loaded = load_truth(truth_path)
-    if loaded.state != "sealed":
-        raise NonConformance(f"the truth is {loaded.state}: {loaded.detail}")
-    rows = join(measured.identities, loaded) if plan.compare else []
-    faults = Counter(_fault_acts(buffer.getvalue().splitlines()))
-    return Outcome(rows, sent, faults, counts, journal_path, truth_path, world, sessions, books)
+    def _drain(self) -> None:
+        """Nobody speaks any more, what is late may still come, everybody leaves: the order of a real run's end."""
+        world = self.world
+        for guest in world.guests:
+            guest.call(guest.session.stop)
+        self.engine.settle(world.now)
+        world.watch_engine()
+        self._advance(world.now + round(self.plan.loss_wait * SECOND))
+        for guest in world.guests:
+            guest.call(guest.session.close)
+        limit = world.now + 600 * SECOND
+        while world.now < limit and not all(session.finished for session in self.sessions):
+            self._advance(world.now + round(self.plan.interval * SECOND))
+
+    # ---------------------------------------------------------------- what came out
+    def _outcome(self, counts: dict[str, int]) -> Outcome:
+        sent = counts.get("messages.sent", 0) + counts.get("messages.delivered", 0)
+        rows: list[TruthRow] = []
+        faults: Counter[str] = Counter()
+        if self.plan.rows == "all":
+            written = self.truth.getvalue()
+            self.truth_path.write_text(written)
+            rows = self._joined()
+            faults.update(_fault_acts(written.splitlines()))
+        return Outcome(rows, sent, faults, counts, self.journal_path, self.truth_path, self.world, self.sessions, self.books)
+
+    def _joined(self) -> list[TruthRow]:
+        """Journal and truth, both read back from disk. Raises NonConformance for a truth that is not whole."""
+        measured = fold([self.journal_path], run=RUN, by_id=True)
+        assert measured.identities is not None
+        loaded = load_truth(self.truth_path)
+        if loaded.state != "sealed":
+            raise NonConformance(f"the truth is {loaded.state}: {loaded.detail}")
+        return join(measured.identities, loaded) if self.plan.compare else []
 
 
 class _Nothing(io.StringIO):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from harness.core import ops
 from harness.core.backoff import Backoff
@@ -56,6 +56,8 @@ class ChatGuest(LinkedGuest):
 
     _close_reason = "guest left"
     """What the close frame says when a conversation is left."""
+    _replies_confirm: ClassVar[bool] = True
+    """Whether nothing but the reply tells that a message has arrived."""
 
     def __init__(self, context: Context, settings: ChatSettings) -> None:
         super().__init__(context, settings)
@@ -214,6 +216,7 @@ class ChatGuest(LinkedGuest):
             self._finish_conversation(now, self._cause)
         elif self.conversation_id:
             self._note(now, "closed.by_server", reason[:64])
+            self._broken_off(FailureCause.SESSION_CLOSED)
             self._finish_conversation(now, "")
 
     # ---------------------------------------------------------------- link up and down
@@ -282,6 +285,7 @@ class ChatGuest(LinkedGuest):
         if self.phase == "live" and (text := self._end_frame(cause)) and code == NORMAL:
             self._send(self._conn, text)
         self._goes_on = True
+        self._plan_to_leave()
         self._finish_conversation(now, cause, 0, code)
 
     def _next_or_finish(self, now: int, pause_ns: int | None = None) -> None:
@@ -330,9 +334,11 @@ class ChatGuest(LinkedGuest):
     def _part(self, now: int, cause: str, pause_ns: int | None) -> None:
         self._parting = None
         self._disarm("parted")
+        by_plan = self._replies_confirm and self._why_unanswered(cause)[0] == ops.INFO
         for op in list(self.ops.values()):
             if not op.closed and op.sent_ns:
-                self._fail(now, op, FailureCause.UNCONFIRMED, outcome=ops.INFO, via="end")
+                why = FailureCause.UNANSWERED if by_plan and not op.replied else FailureCause.UNCONFIRMED
+                self._fail(now, op, why, outcome=ops.INFO, via="end")
         self._end_conversation(now, False, cause)
         self._doubtful.clear()
         self._next_or_finish(now, pause_ns)
@@ -344,7 +350,7 @@ class ChatGuest(LinkedGuest):
         elif name == "limited":
             self._pump(now)
         elif name == "lapse":
-            self._leave(now)
+            self._leave_by_plan(now)
         elif name == "parted" and self._parting is not None:
             cause, pause = self._parting
             self._part(now, cause, pause)

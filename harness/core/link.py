@@ -261,6 +261,8 @@ class LinkedGuest(CallingGuest):
         self._quiet()
         was_up = self.phase in ("live", "syncing")
         self.phase, life = "idle", self._life
+        if self.state != "leaving":  # whoever leaves has asked the server to end it
+            self._broken_off(cause)
         if not self._may_reconnect(now):
             return
         if self.conversation_id:
@@ -299,6 +301,8 @@ class LinkedGuest(CallingGuest):
             self._gap_measure, self._gap_since = measure, now
 
     def _end_gap(self, now: int, outcome: str, cause: str) -> None:
+        if outcome == ops.OK:
+            self._mended()
         if self._gap_measure:
             measure, self._gap_measure = self._gap_measure, ""
             self._sample(now, measure, outcome, cause, self._gap_since, self._address)

@@ -175,6 +175,7 @@ class ReadBackGuest(ListedGuest):
             self._note(now, "read_back.failed")
         if not self._barrier:
             self._note(now, "leave.unanswered")
+            self._broken_off(FailureCause.TIMEOUT)
         self._after_read_back(now, whole and self._barrier)
 
     def _after_read_back(self, now: int, complete: bool) -> None:

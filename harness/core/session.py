@@ -58,7 +58,7 @@ class GuestSession(Talk):
         if self.closing or self.finished:
             return
         self.closing = True
-        self._leave(now)
+        self._leave_by_plan(now)
 
     def on_deadline(self, now: int) -> None:
         """Run every timer that is due."""

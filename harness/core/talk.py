@@ -16,6 +16,8 @@ from harness.core.stamps import believable
 from harness.core.wire import Finished, SendText
 from harness.errors import FailureCause
 
+_BREAKS = {cause.value: cause for cause in FailureCause if cause is not FailureCause.INTERRUPTED}
+"""Ends of a conversation that break off what it still waited for; other words tell what the guest did."""
 _FILLER = "Could you please have a look at the order that I placed last week, it has not arrived yet and I would like to know why. "
 
 
@@ -38,6 +40,10 @@ class Talk(Asking, ABC):
         """Whether the dialect can read a conversation back."""
         self.scripted = True
         """False where a user's own Locust tasks decide what is said."""
+        self._left_by_plan = False
+        """The guest has begun to leave because its time was over, or the run's: what it still waits for is cut off by us."""
+        self._broken_by: FailureCause | None = None
+        """What broke the conversation off that was no plan of the guest's, known before the books are closed."""
         self._next_seq = 1
         self._last_key = 0
         self._free_ns = 0
@@ -65,6 +71,35 @@ class Talk(Asking, ABC):
     @abstractmethod
     def _leave(self, now: int) -> None:
         """End the conversation in the protocol's way, read back, `_end_conversation`, close sockets. Works without one."""
+
+    # ---------------------------------------------------------------- why it ends
+    def _leave_by_plan(self, now: int) -> None:
+        """Leave because the guest's own time is over, or the run's; one that is leaving already has its reason."""
+        self._plan_to_leave()
+        self._leave(now)
+
+    def _plan_to_leave(self) -> None:
+        self._left_by_plan = self._left_by_plan or self.state != "leaving"
+
+    def _broken_off(self, cause: FailureCause) -> None:
+        """Something else than the guest's plan cuts the conversation off; the first cause stands until `_mended`."""
+        self._broken_by = self._broken_by or cause
+
+    def _mended(self) -> None:
+        """It goes on after all."""
+        self._broken_by = None
+
+    def _why_unanswered(self, cause: str) -> tuple[str, FailureCause]:
+        """Outcome and cause of a reply still awaited when the conversation ends with `cause`.
+
+        Cut off by us, and so of unknown length, only where the guest left as it had planned and nothing broke the leave.
+        """
+        broken = _BREAKS.get(cause) or self._broken_by
+        if broken is not None:
+            return ops.FAIL, broken
+        if self._left_by_plan or cause == FailureCause.INTERRUPTED.value:
+            return ops.INFO, FailureCause.INTERRUPTED
+        return ops.FAIL, FailureCause.SESSION_CLOSED
 
     # ---------------------------------------------------------------- frames
     def _send(self, conn: int, text: str, key: int = 0) -> None:
@@ -100,6 +135,8 @@ class Talk(Asking, ABC):
         self._next_seq = 1
         self._free_ns = 0
         self._seen_agent = {}
+        self._left_by_plan = False
+        self._broken_by = None
 
     def _start_chatting(self, now: int) -> None:
         """An agent is there: pace messages and limit the conversation's length."""
@@ -120,7 +157,7 @@ class Talk(Asking, ABC):
         elif name.startswith("reply:"):
             self._reply_missed(now, int(name[6:]))
         elif name == "length":
-            self._leave(now)
+            self._leave_by_plan(now)
         elif name == "between":
             self._begin_conversation(now)
 
@@ -332,6 +369,7 @@ class Talk(Asking, ABC):
         self._held_send = 0
         self._paced.clear()
         self._withdraw()
+        outcome, why = self._why_unanswered(cause)
         for op in list(self.ops.values()):
             if not op.replied and op.sent_ns:
                 op.replied = True
@@ -340,8 +378,8 @@ class Talk(Asking, ABC):
                         now,
                         op.label,
                         "reply",
-                        ops.INFO,
-                        FailureCause.INTERRUPTED.value,
+                        outcome,
+                        why.value,
                         op.intended_ns,
                         op.sent_ns,
                         now,

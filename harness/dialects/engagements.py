@@ -234,6 +234,7 @@ class EngagementsSession(ChatGuest):
         if socket.conn != self._conn or self.state == "leaving" or not self.settings.heed_refusals:
             return
         self._reject_token(self._used)
+        self._broken_off(FailureCause.TOKEN_EXPIRED)
         if self._has_successor():
             self._renew(now, _RENEWED)
         else:

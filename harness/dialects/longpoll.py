@@ -354,6 +354,8 @@ class LongpollSession(PollingSession):
             self._go(now, "leaving")
         self._phase = Phase.OVER
         self._end_cause, self._abnormal = cause, abnormal
+        if cause:
+            self._broken_off(FailureCause(cause))
         self._queue.clear()
         self._waiting.clear()
         self._retries.clear()

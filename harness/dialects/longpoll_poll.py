@@ -145,6 +145,8 @@ class PollingSession(SendingSession):
                 self._since = max(self._since, item.id)
             self._on_item(now, item, request.id)
         if self._closed_seen:
+            if self._phase is Phase.LIVE:
+                self._broken_off(FailureCause.SESSION_CLOSED)
             self._wind_up(now)
         elif self._naive:
             self._arm("poll", max(now, start + settings.naive_interval))

@@ -28,6 +28,8 @@ Answer = Literal["ack", "rate_limited", "refused"]
 class MessagingSession(MessagingStart):
     """One messaging guest."""
 
+    _replies_confirm = False  # acks do
+
     def __init__(self, context: Context, settings: MessagingSettings) -> None:
         super().__init__(context, settings)
         self._acks: Acks[Answer] = Acks()

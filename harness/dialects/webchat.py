@@ -207,6 +207,8 @@ class WebchatSession(WebchatTalk):
             self._answered(now, "leave")
         else:
             self._note(now, "closed.by_server")
+            if self.state != "leaving":
+                self._broken_off(FailureCause.SESSION_CLOSED)
             if socket.conn == self._conn and self.phase == "routing":
                 self._answered(now, "routing")
         self._begin_leaving(now)

@@ -239,6 +239,7 @@ class WebmessagingSession(WebmessagingFiles):
     def _over(self, now: int, reason: str, *, read_only: bool) -> None:
         """The other side has ended the conversation."""
         self._note(now, "closed.by_server", reason)
+        self._broken_off(FailureCause.SESSION_CLOSED)
         self._fresh_chat = read_only
         if read_only and self.phase == "live" and self.state == "chatting" and not self.stopping:
             for _ in range(self.settings.read_only_tries):
@@ -257,6 +258,8 @@ class WebmessagingSession(WebmessagingFiles):
         if self._leave_step == CLEARING:
             self._answered(now, "leave")
             self._arm("leave", now + self.settings.leave_timeout)
+        else:
+            self._broken_off(FailureCause.SESSION_CLOSED)
 
     def _on_put_out(self, now: int, reason: str) -> None:  # noqa: ARG002
         if self.state == "leaving":

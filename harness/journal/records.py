@@ -9,7 +9,7 @@ any order, gives the run. Keys are parts joined with `|`, taken from closed sets
 | `messages|ok`, `messages|fail`, `messages|info` | their final outcomes |
 | `messages.via|V` | what settled an `ok`: `ack`, `echo`, `listing` |
 | `messages.failed|OUTCOME|CAUSE` | outcomes `fail` and `info` by cause |
-| `failed|MEASURE|OUTCOME|CAUSE` | samples that are not `ok` by cause |
+| `failed|MEASURE|OUTCOME|CAUSE` | samples that are not `ok` by cause; which of them are no failures says `metrics.censored` |
 | `requests|ENDPOINT|OUTCOME` | samples that name an endpoint |
 | `refused|ENDPOINT` | "too many" answers and frames |
 | `copies|D|CLASS` | copies that arrived, by direction (`g`, `a`) and class (`metrics.streams.CLASSES`) |

@@ -10,6 +10,7 @@ from typing import Any
 
 from harness.core.ops import MEASURES
 from harness.journal.records import ONE_WAY, SPANS, Example, merge_examples, parts
+from harness.metrics.censored import censored, failures, is_cut_wait
 from harness.metrics.histogram import HIGHEST, Histogram
 from harness.metrics.one_way import KINDS, SourceClock
 from harness.report.fold import Measured
@@ -76,6 +77,7 @@ def figures(measured: Measured, manifest: dict[str, Any], *, complete: bool) -> 
         _measures(measured),
         _anomalies(measured),
         _failures(measured),
+        censored(measured.counters),
         {name: measured.counters[name] for name in sorted(measured.counters)},
         {name: round(value, 6) for name, value in sorted(measured.health.items())},
         _by_id(measured.identities) if measured.identities is not None else {},
@@ -140,6 +142,8 @@ def _measures(measured: Measured) -> Measures:
         if measure not in MEASURES or len(rest) != 2 or rest[1] not in _KINDS or not histogram.count:
             continue
         outcome, kind = rest
+        if is_cut_wait(measure, outcome):
+            continue
         merged.setdefault((measure, "ok" if outcome == "ok" else "failed", kind), Histogram()).merge(histogram)
     found: Measures = {}
     for measure in MEASURES:
@@ -176,8 +180,8 @@ def _anomalies(measured: Measured) -> dict[str, Anomaly]:
 def _failures(measured: Measured) -> dict[str, int]:
     """Timed things that were not ok, by cause."""
     causes: Counter[str] = Counter()
-    for name, count in measured.family("failed").items():
-        causes[parts(name)[-1]] += count
+    for by_cause in failures(measured.counters).values():
+        causes.update(by_cause)
     return {cause: causes[cause] for cause in sorted(causes) if causes[cause]}
 
 

@@ -13,7 +13,8 @@ from typing import Any
 from markupsafe import Markup
 
 from harness.core.ops import AGENT, GUEST, MEASURES
-from harness.journal.records import ONE_WAY, SPANS, parts
+from harness.journal.records import ONE_WAY, SPANS
+from harness.metrics.censored import failures
 from harness.metrics.histogram import Histogram
 from harness.report import order_words, saw, sentences, wording
 from harness.report.calibrated import calibration_words
@@ -85,6 +86,7 @@ def _context(model: Model, folder: Path) -> dict[str, Any]:
             "load": sentences.load_words(model),
             "order": sentences.order_words(model),
             "failures": sentences.failures_words(model),
+            "censored": sentences.censored_words(model.figures),
             "examples": sentences.examples_words(told, model),
             "faults": sentences.faults_words(windows, [letter(n) for n in range(len(windows.spells))]),
         },
@@ -410,10 +412,9 @@ def _failures(model: Model) -> list[dict[str, Any]]:
     causes = sorted(model.figures.failures.items(), key=lambda one: (-one[1], one[0]))
     total = sum(number for _, number in causes)
     where: dict[str, dict[str, int]] = {}
-    for name, number in model.measured.family("failed").items():
-        measure, *_, cause = parts(name)
-        places = where.setdefault(cause, {})
-        places[measure] = places.get(measure, 0) + number
+    for measure, by_cause in failures(model.measured.counters).items():
+        for cause, number in by_cause.items():
+            where.setdefault(cause, {})[measure] = number
     return [
         {
             "cause": wording.shown(cause),

@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 
 from harness.journal.records import SEND_DELAY, Interval, SparseHistogram, merge_counts
+from harness.metrics.censored import failed_messages
 from harness.metrics.health import merge_health
 from harness.metrics.histogram import SUB_BUCKET_BITS, Histogram, indexes_of
 from harness.report.health import signs
@@ -130,7 +131,7 @@ class LiveTotals:
         """Each failure once: a message by its final outcome, so not again by its measures."""
         own = tuple(f"failed|{measure}|" for measure in MEASURES)
         others = sum(count for name, count in self.counters.items() if name.startswith("failed|") and not name.startswith(own))
-        return self.count("messages|fail", "messages|info") + others
+        return failed_messages(self.counters) + others
 
     def per_s(self, number: Callable[[Interval], int]) -> float | None:
         """Rate over the last 5 s of what is counted so in an interval."""

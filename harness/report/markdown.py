@@ -198,8 +198,9 @@ def _standards(model: Model) -> list[str]:
 
 def _failures(model: Model) -> list[str]:
     causes = sorted(model.figures.failures.items(), key=lambda item: (-item[1], item[0]))
+    told = [escaped(text)] if (text := sentences.censored_words(model.figures)) else []
     if not causes:
-        return ["## Failures", "None."]
+        return ["## Failures", "None.", *told]
     whole = sum(model.figures.failures.values())
     rows = [[escaped(cause), f"{number:,}", f"{100 * number / whole:.1f} %"] for cause, number in causes[:_MAX_FAILURES]]
-    return ["## Failures", markdown_table(["cause", "number", "share"], rows, "lrr")]
+    return ["## Failures", markdown_table(["cause", "number", "share"], rows, "lrr"), *told]

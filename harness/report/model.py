@@ -148,6 +148,8 @@ class Figures(msgspec.Struct):
     measures: Measures
     anomalies: dict[str, Anomaly]
     failures: dict[str, int]
+    censored: dict[str, int]
+    """By measure: samples that guests cut off themselves when they left by their plan; they are in no rate."""
     counters: dict[str, int]
     health: dict[str, float]
     by_id: dict[str, ById]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.report.examples import Example
-from harness.report.model import HealthLine, Model
+from harness.report.model import Figures, HealthLine, Model
 from harness.report.verdict import quantity
 from harness.report.windows import Windows
 from harness.report.wording import capital, count, listed, many, ms, percent, shown
@@ -198,6 +198,20 @@ def failures_words(model: Model) -> str:
         return f"{many(total, 'operation')} did not end well, all by “{shown(name)}”."
     share = percent(number, total)
     return f"{many(total, 'operation')} did not end well; the most frequent cause is “{shown(name)}” with {number:,} ({share})."
+
+
+def censored_words(found: Figures) -> str:
+    """What guests cut off themselves, which is neither a success nor a failure; empty: nothing."""
+    number, messages = found.censored.get("reply", 0), found.censored.get("messages", 0)
+    if not number:
+        return ""
+    some, they = ("reply was", "it is") if number == 1 else ("replies were", "they are")
+    left = "its guest" if number == 1 else "their guests"
+    text = f"{number:,} {some} still awaited when {left} left as planned; {they} in no rate."
+    if messages:
+        neither = f"nor {'is the message' if messages == 1 else f'are the {messages:,} messages'}"
+        text = f"{text[:-1]}, {neither} that nothing else would have confirmed."
+    return text
 
 
 def examples_words(found: Sequence[Example], model: Model) -> str:

@@ -93,6 +93,8 @@ class Summary(msgspec.Struct, forbid_unknown_fields=True):
     one_way: OneWayLine
     slo: list[Rule]
     failures: dict[str, int]
+    censored: dict[str, int] = {}
+    """By measure: what guests still awaited when they left by their own plan. It is in no rate and no percentile."""
     calibration: Calibrated | None = None
     """What the machine was found to drive, where it was calibrated."""
     order: OrderFigures | None = None
@@ -126,6 +128,7 @@ def summary(model: Model) -> Summary:
         model.figures.one_way,
         [_rule(result) for result in model.rules],
         model.figures.failures,
+        censored=model.figures.censored,
         calibration=model.calibration,
         order=model.order,
         load=model.load,

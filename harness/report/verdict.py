@@ -134,6 +134,7 @@ _ENDS = {
     "simulator_lost": ("simulator_lost", "The simulator ended before its time, so the run was ended{at}."),
     "orphaned": ("incomplete", "Whoever had started the run was gone, so it was ended{at}."),
     "window_shut": ("window_shut", "The approved window was about to shut, so the run was ended{at}."),
+    "unreachable": ("incomplete", "The target did not answer when another load child was to go on, so the run was ended{at}."),
     "killed": ("incomplete", "The load process was killed{at}."),
     "aborted": ("aborted", "The run was ended early{at}, as its `abort` asks for: a rule was broken."),
     "failed": ("incomplete", "The load process failed{at}: a fault of guestswarm. Its own words are in load.log."),

@@ -34,14 +34,13 @@ def answer(
     if interrupted or (not complete and not doomed):
         reasons.append(Reason("interrupted", f"the search was ended after {len(steps)} steps, before it was done"))
     elif doomed and broke is None:
-        bound_by_generator = steps[-1].judgement.verdict == "invalid" if steps else False
+        bound_by_generator = _by_generator(steps)
         code = "generator_bound" if bound_by_generator else "stopped"
         least = f"at least {_show(low, plan)} {unit}" if low is not None else "nothing is known"
         reasons.append(Reason(code, f"{least}; beyond that the generator is the limit: {doomed}" if bound_by_generator else doomed))
     elif doomed:
         reasons.append(Reason("stopped", f"the search could not go on: {doomed}"))
-        by_generator = steps[-1].judgement.verdict == "invalid"
-        if by_generator or not any(step.order.kind in ("repeat", "confirm") for step in counted(steps)):
+        if steps[-1].judgement.verdict == "invalid" or not any(step.order.kind in ("repeat", "confirm") for step in counted(steps)):
             estimate, low, high, method = None, held, broke, "bound"  # the last bounds that were valid
     elif broke is None and too_long is not None:
         low, high = _held_below(steps, too_long), too_long
@@ -126,6 +125,11 @@ def _first(steps: Sequence[Step], where: Located | None) -> tuple[str, bool] | N
     if where is not None:
         return where.rule, True
     return breaks_first(steps, bracket(steps).broke)
+
+
+def _by_generator(steps: Sequence[Step]) -> bool:
+    """Whether the last step does not count because of the generator, and not for want of samples."""
+    return bool(steps) and steps[-1].judgement.verdict == "invalid" and not steps[-1].result.generator_healthy
 
 
 def _confirms(steps: Sequence[Step]) -> list[Step]:

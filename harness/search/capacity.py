@@ -10,12 +10,12 @@ can be had at any time.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from harness.search.answer import answer
 from harness.search.answers import Answer
 from harness.search.bracket import Located, bracket, locate, standings
+from harness.search.budget import most_steps
 from harness.search.edge import EdgeSettings
 from harness.search.judge import judge_step
 from harness.search.lengths import length_for
@@ -35,6 +35,7 @@ class CapacityController:
         self.plan = plan
         self.steps: list[Step] = []
         """What was run, in order."""
+        self._most = most_steps(plan)
         self._edge = edge or EdgeSettings()
         self._next: StepOrder | None = None
         self._located: tuple[int, Located | None] = (0, None)
@@ -61,8 +62,8 @@ class CapacityController:
         """Why the search cannot go on; empty while it can, or when it came to its own end."""
         if self._invalid_in_a_row() >= 2:
             return self.steps[-1].judgement.sentence
-        if len(self.steps) >= self.plan.most_steps and self._wanted() is not None:
-            return f"{self.plan.most_steps} steps were not enough"
+        if len(self.steps) >= self._most and self._wanted() is not None:
+            return f"{self._most} steps were not enough"
         return ""
 
     def next_step(self) -> StepOrder | None:
@@ -168,9 +169,6 @@ class CapacityController:
         return self._order(load, "confirm", factor=plan.confirm_factor)
 
     def _order(self, load: float, kind: StepKind, *, attempt: int = 1, factor: float = 1.0, refines: bool = False) -> StepOrder:
-        plan = self.plan
-        load = min(max(load, plan.least), plan.most)
-        if plan.whole:
-            load = float(math.floor(load + 1e-9))
-        length = length_for(plan, load, self.steps) * factor
+        load = self.plan.bounded(load)
+        length = length_for(self.plan, load, self.steps) * factor
         return StepOrder(len(self.steps) + 1, load, kind, length, factor, refines, attempt)

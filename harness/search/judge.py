@@ -2,11 +2,16 @@
 
 A rule about a percentile asks that a share of samples keeps to a limit. The exact (Clopper-Pearson) interval of that share
 decides; where it holds the asked share itself, the step is run for as long again and the point estimate of both decides.
+Silence is no proof: a step most of whose answers did not come within it breaks, and one with fewer samples than its percentile
+needs does not count.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+
+import msgspec
 
 from harness.search.plan import StepLimits
 from harness.search.rising import rising, spread
@@ -16,6 +21,8 @@ from harness.verdicts.intervals import share_interval
 ERRORS = "errors"
 ACHIEVED = "achieved rate"
 RISING = "rising in flight"
+_MOST_OPEN = 0.5
+"""So many under way at the end for each sample, and the samples are but the quick ones: the step was too short for the others."""
 
 
 def judge_step(results: StepResult | Sequence[StepResult], limits: StepLimits, *, final: bool = False) -> Judgement:
@@ -39,11 +46,13 @@ def pooled(parts: Sequence[StepResult]) -> list[RuleShare]:
     """Each rule with the blocks of all parts, one part after the other."""
     blocks: dict[str, list[tuple[int, int]]] = {}
     rules: dict[str, RuleShare] = {}
+    still_open: dict[str, int] = {}
     for part in parts:
         for rule in part.rules:
             rules.setdefault(rule.rule, rule)
+            still_open[rule.rule] = still_open.get(rule.rule, 0) + rule.open
             blocks.setdefault(rule.rule, []).extend(rule.blocks)
-    return [RuleShare(rule.rule, rule.share, tuple(blocks[name]), rule.point) for name, rule in rules.items()]
+    return [msgspec.structs.replace(rule, blocks=tuple(blocks[name]), open=still_open[name]) for name, rule in rules.items()]
 
 
 def _verdict(
@@ -60,16 +69,27 @@ def _verdict(
     hard = _beyond_rules(parts, limits)
     if hard is not None:
         return "broke", *hard, False
-    if any(not rule.samples for rule, _, _ in judged):
-        silent = next(rule for rule, _, _ in judged if not rule.samples)
-        if final:
-            return "broke", silent.rule, f"no samples for {silent.rule}", True
-        return "undecided", "", f"no samples for {silent.rule}", False
+    for rule, _, _ in judged:
+        if silent := _silence(rule):
+            return ("broke", rule.rule, silent, True) if final else ("undecided", "", silent, False)
     if not final:
         for rule, low, _ in judged:
             if not rule.point and low < rule.share:
                 return "undecided", "", f"{_share_sentence(rule)}: too few to say on which side it lies", False
+    for rule, _, _ in judged:
+        if not rule.point and rule.samples * (1 - rule.share) < 1 - 1e-9:
+            needed = math.ceil(1 / (1 - rule.share) - 1e-9)
+            return "invalid", "", f"{rule.rule} has {rule.samples:,} samples and needs {needed:,} to have such a percentile", False
     return "held", "", "all rules held", False
+
+
+def _silence(rule: RuleShare) -> str:
+    """Why what came says nothing of what did not; empty: it does."""
+    if not rule.samples:
+        return f"no samples for {rule.rule}"
+    if rule.open > _MOST_OPEN * rule.samples:
+        return f"{rule.open:,} were still under way at the end beside {rule.samples:,} samples for {rule.rule}"
+    return ""
 
 
 def _beyond_rules(parts: Sequence[StepResult], limits: StepLimits) -> tuple[str, str] | None:
@@ -82,7 +102,7 @@ def _beyond_rules(parts: Sequence[StepResult], limits: StepLimits) -> tuple[str,
     if length > 0:
         achieved = sum(share * seconds for share, seconds in planned) / length
         if achieved < limits.achieved:
-            return ACHIEVED, f"{achieved * 100:.1f} % of the planned actions were started, less than {limits.achieved * 100:.4g} %"
+            return ACHIEVED, f"{achieved * 100:.1f} % of the planned load was there, less than {limits.achieved * 100:.4g} %"
     climbing = [_grows(part.in_flight, limits) for part in parts]
     if climbing and all(climbing):
         return RISING, "the operations under way were still rising in the last half of the step"

@@ -21,12 +21,13 @@ def length_for(plan: CapacityPlan, load: float, steps: Sequence[Step]) -> float:
 
 
 def _expected(plan: CapacityPlan, load: float, steps: Sequence[Step]) -> tuple[float, float]:
-    """Operations per second at a load, and how long one takes with its think time."""
+    """Operations per second at a load, and how long one takes with its think time; of answers, at first, that they may take as long
+    as the rules allow."""
     known = [step for step in steps if step.result.throughput]
     if not known:
         if plan.whole:
-            return (load / plan.cycle_s if plan.cycle_s > 0 else load), plan.cycle_s
-        return load * plan.per_arrival, plan.cycle_s
+            return (load / plan.cycle_s if plan.cycle_s > 0 else load), plan.cycle_s + plan.limit_s
+        return load * plan.per_arrival, plan.cycle_s + plan.limit_s
     nearest = min(known, key=lambda step: abs(step.order.load - load))
     most = max(step.result.throughput or 0.0 for step in known)
     throughput = nearest.result.throughput or 0.0

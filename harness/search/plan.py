@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 
 
@@ -11,7 +13,7 @@ class StepLimits(msgspec.Struct, frozen=True):
     errors: float = 0.001
     """A greater share of failed operations breaks a step."""
     achieved: float = 0.99
-    """A lesser share of the planned actions breaks a step."""
+    """A lesser share of the planned load breaks a step."""
     rising_p: float = 0.01
     """In-flight operations rise if the trend test of the last half of the step is that sure (one-sided) ..."""
     rising_least: float = 0.2
@@ -61,17 +63,24 @@ class CapacityPlan(msgspec.Struct, frozen=True):
     confirms: int = 2
     """If the longer run breaks, the answer is corrected and confirmed again, so many times in all."""
     most_steps: int = 60
-    """No more steps than that, whatever is still open."""
+    """No more steps than that, whatever is still open; see also `search.budget`."""
     share: float = 0.95
     """The strictest percentile of the rules, as a share: 0.95 of p95."""
     cycle_s: float = 30.0
     """Think and response time together, as far as is known before the first step."""
+    limit_s: float = 0.0
+    """How long an answer may take by the percentile rules; 0: not known."""
     per_arrival: float = 1.0
     """Open model: operations that a visit holds, as far as is known before the first step."""
     planned: float | None = None
     """The load that is planned for the target; None: none is."""
     limits: StepLimits = StepLimits()
     """How a step is judged."""
+
+    def bounded(self, load: float) -> float:
+        """The load that is tried where this one is meant."""
+        load = min(max(load, self.least), self.most)
+        return float(math.floor(load + 1e-9)) if self.whole else load
 
     @property
     def unit(self) -> str:

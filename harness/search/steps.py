@@ -12,7 +12,8 @@ import msgspec
 
 StepKind = Literal["explore", "bisect", "repeat", "confirm"]
 StepVerdict = Literal["held", "broke", "invalid", "undecided"]
-"""`invalid`: the generator was not to be believed, so the step does not count. `undecided`: it is run once more."""
+"""`invalid`: the generator was not to be believed, or there were too few samples of a rule, so the step does not count.
+`undecided`: it is run once more."""
 
 
 class StepOrder(msgspec.Struct, frozen=True):
@@ -48,6 +49,8 @@ class RuleShare(msgspec.Struct, frozen=True):
     """(kept to it, samples) of equal and consecutive spans of time: 20 or more, since samples in time are not independent."""
     point: bool = False
     """Decided by the point estimate alone. For failed rates: no step is long enough for an interval around one in a thousand."""
+    open: int = 0
+    """Under way at the end and in no block: they had not waited past the limit by then."""
 
     @property
     def kept(self) -> int:

@@ -16,7 +16,7 @@ from harness.metrics.histogram import Histogram
 from harness.verdicts.check import Evidence, broken_for_good, check
 from harness.verdicts.lattice import Verdict, WindowResult
 from harness.verdicts.slo import Rule, parse
-from harness.verdicts.windowed import WindowFold
+from harness.verdicts.windowed import WindowFold, wanted
 
 
 class Abort(msgspec.Struct, frozen=True):
@@ -35,12 +35,7 @@ class RuleWatch:
         self._texts = list(texts)
         self._rules = [parse(text) for text in texts]
         self._grace_ns, self._abort = grace_ns, abort
-        self._wanted = {
-            f"{rule.subject}|ok|{part}"
-            for rule in self._rules
-            if rule.measure
-            for part in ([rule.part, f"{rule.part}_low"] if rule.part else ["service", "span"])
-        }
+        self._wanted = frozenset[str]().union(*(wanted(rule) for rule in self._rules))
         self._histograms: dict[str, Histogram] = {}
         self._counters: dict[str, int] = {}
         self._origin_ns: int | None = None

@@ -15,6 +15,7 @@ import numpy as np
 
 from harness.errors import FailureCause
 from harness.journal.records import ONE_WAY, SPANS
+from harness.metrics.censored import censored, failed_messages, failures, is_cut_wait, outwaited
 from harness.metrics.histogram import HIGHEST, Histogram, highest_of, lowest_of
 from harness.verdicts.intervals import ranks, share_interval
 from harness.verdicts.lattice import Bound, RuleResult, Verdict, WindowResult
@@ -241,28 +242,51 @@ def _percentile(rule: Rule, evidence: Evidence) -> RuleResult:
     blurred = _blurred(rule, evidence, observed, n)
     if blurred is not None:
         return blurred
+    if verdict is Verdict.PASS and (over := _outwaited(rule, evidence)):
+        # They lie beyond the limit, wherever that is: the percentile of all is that much further up among the others.
+        share = rule.share * (n + over) / n
+        further = histogram.percentile(share) if share <= 1 else None
+        if further is None or not rule.holds(_ns(further)):
+            return _given_up(rule, observed, n, over)
     note = _missed(rule, value / 1000) if verdict is Verdict.FAIL else ""
     if not one_sided:
         note = "; ".join(part for part in (note, "interval straddles the limit") if part)
     return _result(rule, verdict, observed, "ms", n, _milliseconds(value), note)
 
 
+def _outwaited(rule: Rule, evidence: Evidence) -> int:
+    """Replies that were still awaited, past the limit already, when their guest left by its plan."""
+    return outwaited(evidence.histograms, rule.subject, rule.part, math.ceil(rule.limit / 1000)) if rule.upper else 0
+
+
+def _given_up(rule: Rule, observed: Bound, n: int, over: int) -> RuleResult:
+    """Too few of all were within the limit, those counted whose guest had waited longer than that when it left."""
+    note = f"{over:,} of {n + over:,} still awaited past the limit when their guest left"
+    sentence = f"{_capital(_name(rule))} is longer than the limit: {note}; the rule asks for {rule.asks()}."
+    low = Bound(None, float(rule.limit) / 1e6, observed.high)
+    return RuleResult(rule.show(), Verdict.FAIL, low, "ms", n, sentence, note, _limit_of(rule), rule.what())
+
+
 def _cut_off(rule: Rule, evidence: Evidence, n: int) -> RuleResult | None:
     """Where more timed out than may lie beyond the percentile, it is longer than the time-out, however quick the others were."""
-    late = failed = 0
-    for name, count in evidence.counters.items():
-        if name.startswith(f"failed|{rule.subject}|"):
-            failed += count
-            late += count if name.rpartition("|")[2] in TIMEOUTS else 0
-    room = (n + late) * (1 - rule.share)
-    if late <= room:
+    causes = failures(evidence.counters).get(rule.subject, {})
+    late = sum(count for cause, count in causes.items() if cause in TIMEOUTS)
+    others = sum(causes.values()) - late
+    over = _outwaited(rule, evidence)
+    room = (n + late + over) * (1 - rule.share)
+    if late + over <= room:
         return None
-    ends = [evidence.histograms.get(f"{rule.subject}|{outcome}|{rule.part}") for outcome in ("fail", "info")]
+    if not late:
+        return _given_up(rule, Bound(), n, over)
+    kinds = [outcome for outcome in ("fail", "info") if not is_cut_wait(rule.subject, outcome)]
+    ends = [evidence.histograms.get(f"{rule.subject}|{outcome}|{rule.part}") for outcome in kinds]
     limit_us = math.ceil(rule.limit / 1000)
     slow = sum(end.count - end.at_or_below(limit_us) for end in ends if end is not None)
     # Those that failed otherwise may be among the slow ones: what remains timed out beyond the limit for certain.
-    broken = rule.upper and slow - (failed - late) > room
-    note = f"{late:,} of {n + late:,} timed out"
+    broken = rule.upper and over + max(slow - others, 0) > room
+    note = f"{late:,} of {n + late + over:,} timed out"
+    if over:
+        note = f"{note}, {over:,} still awaited past the limit when their guest left"
     sentence = f"{_capital(_name(rule))} is longer than the time-out: {note}; the rule asks for {rule.asks()}."
     verdict = Verdict.FAIL if broken else Verdict.UNKNOWN
     low = float(rule.limit) / 1e6 if broken else None
@@ -363,19 +387,18 @@ def _failed_rate(rule: Rule, evidence: Evidence) -> RuleResult:
     note = "" if one_sided or not limit else "interval straddles the limit"
     if verdict is Verdict.PASS and not failed and not limit:
         note = f"none of {n:,}; the true share is below {high:.2g} %"
+    if left_out := censored(evidence.counters).get(rule.subject, 0):
+        note = "; ".join(part for part in (note, f"{left_out:,} still awaited when their guest left, in no rate") if part)
     return _result(rule, verdict, observed, "%", n, f"{_amount(100 * failed / n)} % ({failed:,} of {n:,})", note)
 
 
 def _failures(subject: str, evidence: Evidence) -> tuple[int, int]:
-    """How many failed, and of how many."""
+    """How many failed, and of how many; what guests cut off themselves is in neither."""
     if subject == "messages":
-        failed = evidence.count("messages|fail", "messages|info")
+        failed = failed_messages(evidence.counters)
         return failed, failed + evidence.count("messages|ok")
-    failed = ok = 0
     kind = "high" if subject in ONE_WAY else "span" if subject in SPANS else "service"
-    for name, count in evidence.counters.items():
-        if name.startswith(f"failed|{subject}|"):
-            failed += count
+    failed = sum(failures(evidence.counters).get(subject, {}).values())
     found = evidence.histograms.get(f"{subject}|ok|{kind}")
     ok = found.count + found.negative if found is not None else 0
     return failed, failed + ok

@@ -20,7 +20,7 @@ _LEAST_PART = 0.5
 
 
 def wanted(rule: Rule) -> frozenset[str]:
-    """The histograms that a rule is judged by."""
+    """The histograms that a rule is judged by, in one window or over the whole run."""
     if not rule.measure or rule.subject in ONE_WAY:
         return frozenset()
     if rule.kind != "percentile":

@@ -650,7 +650,7 @@ def test_a_reply_settles_and_silence_leaves_it_open() -> None:
     guest.said(conn)
     guest.do(guest.session.close)
     guest.drain()
-    assert closed(guest) == [(1, "ok", "", "reply", 1), (2, "info", "unconfirmed", "end", 1)]
+    assert closed(guest) == [(1, "ok", "", "reply", 1), (2, "info", "unanswered", "end", 1)]
     assert not guest.rows.samples("ack")
     (arrived,) = guest.rows.of(ops.Arrived)
     assert (arrived.mid, arrived.server_ns % MS) == ("m-1", 0)

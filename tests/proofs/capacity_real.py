@@ -80,7 +80,7 @@ def scenario(drawn: Drawn, seed: int) -> str:
     }
     own = 'reconnect_base = "100ms"\nreconnect_cap = "500ms"\n' + quick.get(drawn.dialect, "")
     if drawn.dialect == "webmessaging":
-        own += '\nreconnect_jitter = "100ms"\nmessages_per_second = 0'
+        own += '\nreconnect_jitter = "100ms"\nmessages_per_second = 0\nrequests_per_minute = 0'
     if drawn.dialect == "longpoll":
         own = 'wait = "8s"\nretry_base = "100ms"\nretry_cap = "500ms"'
     rules = [f"reply p95 < {round(drawn.limit_s * 1000)} ms"]

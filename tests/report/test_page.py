@@ -313,6 +313,13 @@ def test_sentences_state_the_finding_with_its_number(tmp_path: Path) -> None:
     assert say.failures_words(model) == "4 operations did not end well; the most frequent cause is “timeout” with 3 (75\u00a0%)."
     model.figures.failures = {}
     assert say.failures_words(model) == "Nothing failed."
+    assert say.censored_words(model.figures) == ""
+    model.figures.censored = {"reply": 1}
+    alone = "1 reply was still awaited when its guest left as planned; it is in no rate."
+    assert say.censored_words(model.figures) == alone
+    model.figures.censored = {"reply": 235, "messages": 40}
+    many = "235 replies were still awaited when their guests left as planned; they are in no rate, nor are the 40 messages "
+    assert say.censored_words(model.figures) == f"{many}that nothing else would have confirmed."
     model.truth[3:4] = [TruthRow("reordered", 3, 2, 2, 2, False, ["x"], 1)]
     assert say.truth_words(model).startswith("Truth and measurement disagree in 1 of 14 rows: “reordered”.")
 

@@ -19,7 +19,7 @@ from harness.report.summary import read_summary, summary_json, summary_schema
 from harness.report.text import columns, verdict_box, verdict_lines, verdict_text
 from harness.verdicts.lattice import Bound, RuleResult, Verdict, compose
 from tests.report import test_truth
-from tests.report.history import RUN, Guest, S, finish, leave, longpoll, webchat, write_journal, write_run
+from tests.report.history import MS, RUN, Guest, S, finish, leave, longpoll, webchat, write_journal, write_run
 
 GOLDEN = Path(__file__).parent / "golden_summary.json"
 
@@ -322,6 +322,22 @@ def test_what_is_no_run_or_no_journal_is_an_error(tmp_path: Path) -> None:
 
 
 # ---------------------------------------------------------------- figures
+
+
+def test_what_guests_left_behind_is_told_and_in_no_rate(tmp_path: Path) -> None:
+    guest = webchat(1, messages=6)
+    for seq, cause in ((1, "interrupted"), (2, "interrupted"), (3, "interrupted"), (4, "session_closed")):
+        end, outcome = guest.tick(), "info" if cause == "interrupted" else "fail"
+        guest.row(ops.Sample(end, guest.label, "reply", outcome, cause, end - 70 * MS, end - 60 * MS, end, 0, str(seq), ""))
+    folder = write_run(tmp_path, [leave(guest, range(1, 7))], slo=["reply.failed == 0"])
+    summary = json.loads(summary_of(folder))
+    assert summary["censored"] == {"reply": 3}
+    assert summary["failures"] == {"session_closed": 1}
+    assert summary["measures"]["reply"]["failed"]["service"]["n"] == 1
+    assert [(rule["observed"], rule["verdict"]) for rule in summary["slo"]] == [(1, "FAIL")]
+    words = "3 replies were still awaited when their guests left as planned; they are in no rate."
+    assert words in (folder / "report.html").read_text()
+    assert words in (folder / "report.md").read_text()
 
 
 def test_figures_are_in_milliseconds_and_withheld_where_samples_are_few(tmp_path: Path) -> None:

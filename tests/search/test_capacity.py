@@ -309,3 +309,20 @@ def test_time_is_respected() -> None:
     assert lumpy.dispersion > 5 * even.dispersion
     assert lumpy.high - lumpy.low > 2 * (even.high - even.low)
     assert even.low < 100 < even.high
+
+
+def test_a_target_that_hardly_answers_is_no_answer_and_not_the_generator_s_fault() -> None:
+    def silent(order: StepOrder) -> StepResult:
+        return StepResult(order.load, order.length_s, (RuleShare(P95, 0.95, ((4, 4),)),), throughput=0.01)
+
+    controller, answer = searched(PLAN, silent)
+    assert {step.judgement.verdict for step in controller.steps} == {"undecided", "invalid"}
+    assert (answer.verdict, answer.estimate, answer.held, answer.generator_bound) == (Verdict.UNKNOWN, None, None, False)
+    assert answer.reasons[0].code == "stopped"
+    assert "needs 20 to have such a percentile" in answer.reasons[0].text
+
+
+def test_a_first_step_is_long_beside_what_the_rules_allow() -> None:
+    order = CapacityController(CapacityPlan(first=1000, most=1000, cycle_s=1.0, limit_s=19.0)).next_step()
+    assert order is not None
+    assert order.length_s == pytest.approx(1.25 * 10 * 20)

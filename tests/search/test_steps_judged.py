@@ -130,6 +130,28 @@ def test_a_rule_without_samples_never_holds() -> None:
     assert judge_step(empty, LIMITS, final=True).verdict == "broke"
 
 
+def test_a_step_most_of_whose_answers_did_not_come_within_it_never_holds() -> None:
+    def with_open(count: int) -> StepResult:
+        return StepResult(100, 60.0, (RuleShare(P95, 0.95, blocks(1000, 1000), open=count),))
+
+    assert judge_step(with_open(500), LIMITS).verdict == "held"
+    assert judge_step(with_open(501), LIMITS).verdict == "undecided"
+    last = judge_step(with_open(501), LIMITS, final=True)
+    assert (last.verdict, last.broken_by, last.by_rule) == ("broke", P95, True)
+    assert last.sentence == f"501 were still under way at the end beside 1,000 samples for {P95}"
+    assert judge_step([with_open(900), with_open(0)], LIMITS, final=True).verdict == "held", "together they are one longer step"
+
+
+@pytest.mark.parametrize(("samples", "verdict"), [(3, "invalid"), (19, "invalid"), (20, "held")])
+def test_fewer_samples_than_a_percentile_needs_do_not_count(samples: int, verdict: str) -> None:
+    few = StepResult(100, 60.0, (RuleShare(P95, 0.95, ((samples, samples),)),))
+    assert judge_step(few, LIMITS).verdict == "undecided"
+    judged = judge_step(few, LIMITS, final=True)
+    assert judged.verdict == verdict
+    if verdict == "invalid":
+        assert judged.sentence == f"{P95} has {samples} samples and needs 20 to have such a percentile"
+
+
 @pytest.mark.parametrize(
     ("values", "s", "variance", "z"),
     [

@@ -17,14 +17,16 @@ from harness.core.spread import parse_spread
 from harness.errors import FailureCause
 from harness.journal.reader import JournalReader
 from harness.journal.records import ONE_WAY, SPANS, Interval
+from harness.metrics.censored import failed_messages
 from harness.report.build import build_model
 from harness.report.fold import intervals, journals
+from harness.report.jobs.capacity_open import StillOpen, missed
 from harness.report.jobs.capacity_stretch import GUESTS, MESSAGES, REPLIES, Stretch, blocks, without_warm_up
 from harness.report.model import Model
 from harness.search.plan import StepLimits
 from harness.search.rising import rising
 from harness.search.steps import RuleShare, StepResult
-from harness.verdicts.check import TIMEOUTS, order_interval, readable
+from harness.verdicts.check import order_interval, readable
 from harness.verdicts.lattice import Verdict
 from harness.verdicts.slo import Rule
 
@@ -37,8 +39,10 @@ _MOST_CHAT = 0.5
 """If fewer than that share of the guests who should chat do, most of the load was never there."""
 _CEILING = (0.95, 1.02)
 """Shares of an approval's requests per second at which it is what sets the pace."""
-_RISES_TOO = frozenset({"Little's law, messages", "Little's law, replies"})
-"""Signs that a queue sets off as well which only grows."""
+_QUEUES_TOO = frozenset({"Little's law, messages", "Little's law, replies"})
+"""Signs that a queue sets off as well which only grows, or in which some wait for good."""
+_STUCK = 0.05
+"""So many of those under way must wait for good to be seen in Little's law."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +75,16 @@ def measure_step(
     model = build_model(folder)
     rules = readable([str(text) for text in model.manifest.get("slo") or ()])
     stock = REPLIES if any(rule.subject == "reply" for rule in rules) else MESSAGES
-    loaded = _under_load(folder, model)
+    loaded, still_open = _under_load(folder, model)
     steady = without_warm_up(loaded, stock, warm_up_ns)
     span, parts = Stretch(steady), blocks(steady, BLOCKS)
     flying = [part.present(stock) or 0.0 for part in parts]
-    healthy, why = _believed(model, flying, limits or StepLimits())
+    shares = tuple(_share(rule, parts, still_open) for rule in rules if asks_share(rule))
+    late = max((still_open.late(rule) for rule in rules if rule.kind == "percentile" and asks_share(rule)), default=0)
+    healthy, why = _believed(model, flying, late, limits or StepLimits())
     if healthy and (why := _held_back(model, span)):
         healthy = False
-    errors, operations = _operations(span)
+    errors, operations = _operations(span, still_open)
     think = _think_s(model.manifest, span) if whole else None
     ended = str(model.manifest.get("ended") or "killed")
     seconds = span.seconds
@@ -87,11 +93,11 @@ def measure_step(
     result = StepResult(
         load,
         seconds,
-        rules=tuple(_share(rule, parts) for rule in rules if asks_share(rule)),
+        rules=shares,
         broken=tuple(_broken(model, rules, ended)),
         errors=errors,
         operations=operations,
-        achieved=_achieved(model, loaded, load if whole else None),
+        achieved=_achieved(model, loaded, load if whole else None, still_open.unserved(span, rules)),
         in_flight=tuple(flying),
         generator_healthy=healthy,
         generator=why,
@@ -121,36 +127,43 @@ def is_floor(rule: Rule) -> bool:
     return rule.op in (">", ">=") or (rule.op == "==" and rule.limit > 0)
 
 
-def _under_load(folder: Path, model: Model) -> list[Interval]:
-    """Interval records that lie within the full load."""
+def _under_load(folder: Path, model: Model) -> tuple[list[Interval], StillOpen]:
+    """Interval records that lie within the full load, and what was under way at its end."""
     phases = model.manifest.get("phases") or {}
     if "load" not in phases:
-        return []
+        return [], StillOpen([], 0)
     begin, end = int(phases["load"]), int(phases.get("settle", model.measured.last_ns))
-    readers = [JournalReader(path) for path in journals(folder)]
-    return [record for record in intervals(readers) if begin <= record.t0_ns < record.t1_ns <= end]
+    records = list(intervals([JournalReader(path) for path in journals(folder)]))
+    return [record for record in records if begin <= record.t0_ns < record.t1_ns <= end], StillOpen(records, end)
 
 
 # ---------------------------------------------------------------- rules
-def _share(rule: Rule, parts: Sequence[Stretch]) -> RuleShare:
+def _share(rule: Rule, parts: Sequence[Stretch], still_open: StillOpen) -> RuleShare:
     if rule.kind == "percentile":
-        counts = [_within(rule, part) for part in parts]
-        return RuleShare(rule.show(), float(rule.share), tuple(counts))
-    return RuleShare(rule.show(), 1 - float(rule.limit), tuple(_not_failed(rule, part) for part in parts), point=True)
+        counts = _and_last([_within(rule, part) for part in parts], still_open.late(rule))
+        return RuleShare(rule.show(), float(rule.share), counts, open=still_open.undecided(rule))
+    counts = _and_last([_not_failed(rule, part) for part in parts], still_open.failed(rule.subject))
+    return RuleShare(rule.show(), 1 - float(rule.limit), counts, point=True)
+
+
+def _and_last(counts: Sequence[tuple[int, int]], late: int) -> tuple[tuple[int, int], ...]:
+    """The same, and in the last span so many more that did not keep to it."""
+    return (*counts[:-1], (counts[-1][0], counts[-1][1] + late)) if counts else ()
 
 
 def _within(rule: Rule, part: Stretch) -> tuple[int, int]:
     """Samples within the limit, and all: what timed out took longer than any limit that can be kept."""
     found = part.histograms.get(f"{rule.subject}|ok|{rule.part}")
-    late = sum(count for cause, count in part.failed(rule.subject).items() if cause in TIMEOUTS)
+    limit_us = math.floor(rule.limit / 1000)
+    late = missed(part, rule.subject, rule.part, limit_us)
     if found is None:
         return 0, late
-    return found.at_or_below(math.floor(rule.limit / 1000)), found.count + late
+    return found.at_or_below(limit_us), found.count + late
 
 
 def _not_failed(rule: Rule, part: Stretch) -> tuple[int, int]:
     if rule.subject == "messages":
-        failed, ok = part.count("messages|fail", "messages|info"), part.count("messages|ok")
+        failed, ok = failed_messages(part.counters), part.count("messages|ok")
     else:
         found = part.histograms.get(f"{rule.subject}|ok|{'span' if rule.subject in SPANS else 'service'}")
         failed, ok = sum(part.failed(rule.subject).values()), found.count if found is not None else 0
@@ -178,8 +191,8 @@ def _percentile(rules: Sequence[Rule], span: Stretch) -> tuple[float | None, flo
 
 
 # ---------------------------------------------------------------- load and health
-def _operations(span: Stretch) -> tuple[int, int]:
-    """How many operations failed, and of how many: a message that did not get there, or whose reply did not come.
+def _operations(span: Stretch, still_open: StillOpen) -> tuple[int, int]:
+    """How many operations failed, and of how many: a message that did not get there, or whose reply did not come, then or later.
 
     What was still open when its guest left, as every guest does once a conversation has lasted long enough, is no failure. Of a
     message that its protocol does not confirm only the reply tells.
@@ -191,19 +204,24 @@ def _operations(span: Stretch) -> tuple[int, int]:
         if name.startswith("messages.failed|") and name.rpartition("|")[2] in open_still
     )
     ended = span.count("messages|ok", "messages|fail", "messages|info")
-    failed = span.count("messages|fail", "messages|info") - excused
-    unanswered = sum(count for cause, count in span.failed("reply").items() if cause != FailureCause.INTERRUPTED.value)
+    failed = failed_messages(span.counters) - excused
+    unanswered = sum(span.failed("reply").values())
+    unanswered += still_open.failed("reply")
     return min(failed + unanswered, ended), ended
 
 
-def _achieved(model: Model, loaded: Sequence[Interval], guests: float | None) -> float | None:
-    """Planned load that was really there: guests (closed), arrivals (open), and messages by their schedule."""
+def _achieved(model: Model, loaded: Sequence[Interval], guests: float | None, unserved: int) -> float | None:
+    """Planned load that was really there: guests (closed), arrivals (open), and messages by their schedule.
+
+    `unserved` guests are there and stand in line for an agent for the whole of the step.
+    """
     shares = []
     if loaded and guests:
         shares.append(min(_mean_guests(model, loaded[0].t0_ns, loaded[-1].t1_ns) / guests, 1.0))
         chatting = (Stretch(loaded).present(GUESTS) or 0.0) / guests / _chat_share(model.manifest)
         if chatting < _MOST_CHAT:  # they came, and wait outside: nobody speaks to the target
             shares.append(chatting)
+        shares.append(1 - min(unserved / guests, 1.0))
     came, no_place = model.measured.count("guests.arrived"), model.measured.count("noted|arrival.dropped")
     if guests is None and came + no_place:
         shares.append(came / (came + no_place))
@@ -233,10 +251,13 @@ def _mean_guests(model: Model, begin: int, end: int) -> float:
     return area / span if span else 0.0
 
 
-def _believed(model: Model, flying: Sequence[float], limits: StepLimits) -> tuple[bool, str]:
-    """Whether the generator is to be believed, else why not, by the signs that decide in every run's report."""
-    rises = rising(flying[len(flying) // 2 :]).p < limits.rising_p
-    excused = _LOADS_OWN | (_RISES_TOO if rises else frozenset())
+def _believed(model: Model, flying: Sequence[float], late: int, limits: StepLimits) -> tuple[bool, str]:
+    """Whether the generator is to be believed, else why not, by the signs that decide in every run's report.
+
+    `late`: how many of those under way at the end had waited too long already.
+    """
+    grows = rising(flying[len(flying) // 2 :]).p < limits.rising_p or late * len(flying) > _STUCK * sum(flying)
+    excused = _LOADS_OWN | (_QUEUES_TOO if grows else frozenset())
     over = [line.name for line in model.health if line.decides and line.ok is False and line.name not in excused]
     if over:
         return False, f"the generator was over its limits: {', '.join(over)}"

@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 
 from harness.journal.records import Interval, merge_counts
+from harness.metrics.censored import failures
 from harness.metrics.histogram import Histogram
 from harness.metrics.little import GUESTS, MESSAGES, REPLIES
 from harness.metrics.steady import BATCH, mser
@@ -43,13 +44,8 @@ class Stretch:
         return sum(self.counters.get(name, 0) for name in names)
 
     def failed(self, measure: str) -> dict[str, int]:
-        """Samples of a measure that are not `ok`, by cause."""
-        found: dict[str, int] = {}
-        for name, count in self.counters.items():
-            if name.startswith(f"failed|{measure}|"):
-                cause = name.rpartition("|")[2]
-                found[cause] = found.get(cause, 0) + count
-        return found
+        """Samples of a measure that are not `ok`, by cause; not those that guests cut off themselves."""
+        return failures(self.counters).get(measure, {})
 
     def present(self, stock: str) -> float | None:
         """How many there were on average (`metrics.little`); None: no time passed."""

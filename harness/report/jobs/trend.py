@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
 from harness.drift.history import Night, Shift, Trend, trend
-from harness.drift.nights import FEWEST, CountVerdict, Metric, NightState, NightVerdict
+from harness.drift.nights import FEWEST, CountVerdict, NightState, NightVerdict
 from harness.errors import ExitCode
 from harness.report import wording
 from harness.report.jobs import JobReport
+from harness.report.jobs.trend_page import draw_page, page_context
+from harness.report.jobs.trend_words import called, p_words, percent_words, regression_words, standing_words, value_words
 from harness.report.junit import Case, junit_suite
 from harness.report.markdown import code, escaped, markdown_table
 from harness.report.model import Reason
@@ -23,15 +24,7 @@ from harness.runs.folder import read_manifest
 from harness.verdicts.lattice import Verdict
 
 SCHEMA: Literal["guestswarm.trend/1"] = "guestswarm.trend/1"
-PLOTTED = 4
-_TABLE_NIGHTS = 60
 _JUDGED = (NightState.UNCHANGED, NightState.IMPROVED)
-_BADGES = {
-    NightState.REGRESSION: "over",
-    NightState.NOISY: "warns",
-    NightState.IMPROVED: "ok",
-    NightState.UNCHANGED: "ok",
-}
 _TAGS = {
     NightState.REGRESSION: "failure",
     NightState.NOISY: "error",
@@ -88,7 +81,7 @@ def build(runs: Path, tonight: Path, *, fewest: int = FEWEST) -> JobReport:
         nights=result.nights,
         baseline={key: [result.nights[place].id for place in places] for key, places in result.baseline.items()},
     )
-    context = _context(shape, result, metrics, manifest)
+    context = page_context(shape, result, metrics, manifest)
     facts = [context["say"]["counts"], context["say"]["nights"], f"Tonight: {clean(shape.run)}"]
     return JobReport(
         kind="trend",
@@ -97,7 +90,7 @@ def build(runs: Path, tonight: Path, *, fewest: int = FEWEST) -> JobReport:
         reasons=reasons,
         facts=facts,
         summary=msgspec.json.format(msgspec.json.encode(shape, order="sorted"), indent=1) + b"\n",
-        page=_page(context),
+        page=draw_page(context),
         markdown=_markdown(shape, context),
         junit=_junit(shape),
         rows=[_line(one) for one in result.verdicts if one.state is not NightState.UNCHANGED][:5],
@@ -114,7 +107,7 @@ def judge(found: Trend, fewest: int = FEWEST) -> tuple[Verdict, int, list[Reason
     worse = [one for one in found.counts if one.worse]
     for count in worse:
         grew = f"{count.tonight:,} tonight, {count.accepted:,} accepted"
-        text = f"{wording.capital(_called(count.name))}: {grew}. Any increase fails."
+        text = f"{wording.capital(called(count.name))}: {grew}. Any increase fails."
         reasons.append(Reason("correctness", text))
     regressed = [one for one in found.verdicts if one.state is NightState.REGRESSION]
     if regressed:
@@ -168,7 +161,7 @@ def _fine(found: Trend, judged: Sequence[NightVerdict]) -> str:
     if better:
         text = f"{regression_words(better[0])} No metric is worse."
     elif nearest.change is not None:
-        text += f" The nearest is {nearest.metric.name}, {_percent(nearest.change)} against the median."
+        text += f" The nearest is {nearest.metric.name}, {percent_words(nearest.change)} against the median."
     return text + (f" {wording.many(opened, 'metric')} could not be judged." if opened else "")
 
 
@@ -180,162 +173,9 @@ def _why_open(found: Trend, fewest: int) -> str:
     return f"NO BASELINE. There {are} {before} before tonight; {missing} more {'is' if missing == 1 else 'are'} needed."
 
 
-def regression_words(one: NightVerdict) -> str:
-    """`REGRESSION. Tonight's echo.response p95 of 236 ms is 11 % above the median of the last 14 good nights.`"""
-    change = one.change or 0.0
-    side = "above" if change > 0 else "below"
-    return (
-        f"{one.state.value}. Tonight's {one.metric.name} of {_value(one.value, one.metric)} is {abs(100 * change):.0f} % {side} "
-        f"the median of the last {one.nights} good nights."
-    )
-
-
-def standing_words(shift: Shift) -> str:
-    """`A lasting change. echo.response p95 is 8 % above its level before 2026-… , and nobody has accepted it.`"""
-    side = "above" if shift.change > 0 else "below"
-    return (
-        f"A lasting change. {shift.metric} is {abs(100 * shift.change):.0f} % {side} its level before {shift.night}, "
-        f"and nobody has accepted it (p {_p(shift.p)})."
-    )
-
-
-def _called(name: str) -> str:
-    return {"lost": "messages lost", "duplicated.same_connection": "messages doubled on one connection"}.get(
-        name, f"{name} messages"
-    )
-
-
-def _value(value: float | None, metric: Metric) -> str:
-    if value is None:
-        return wording.DASH
-    return wording.ms(value) if metric.unit == "ms" else f"{value:,.4g}\u00a0{metric.unit}"
-
-
-def _percent(share: float | None) -> str:
-    return wording.DASH if share is None else f"{'+' if share >= 0 else '−'}{abs(100 * share):.1f}\u00a0%"
-
-
-def _p(p: float | None) -> str:
-    return wording.DASH if p is None else "< 0.0001" if p < 1e-4 else f"{p:.1g}"
-
-
 def _line(one: NightVerdict) -> str:
-    return f"{one.state.value:11} {one.metric.name}  {_value(one.value, one.metric)}  {_percent(one.change)}  p {_p(one.p)}"
-
-
-def _context(shape: TrendSummary, found: Trend, metrics: Sequence[Metric], manifest: Mapping[str, Any]) -> dict[str, Any]:
-    tonight = found.nights[-1]
-    refused = [night for night in found.nights if night.fit]
-    first = shape.reasons[0]
-    good = sum(night.good for night in found.nights[:-1])
-    counted = [one for one in found.counts if one.worse]
-    return {
-        "verdict": shape.verdict,
-        "word": first.text,
-        "incomplete": not shape.complete,
-        "heading": [
-            wording.shown(shape.scenario, 60),
-            tonight.started_utc.replace("T", ", ").replace("Z", " UTC"),
-            "trend of nights",
-        ],
-        "facts": [reason.text for reason in shape.reasons[1:3]],
-        "key": [
-            ("nights", wording.count(len(found.nights))),
-            ("good ones before", wording.count(good)),
-            ("not comparable", wording.count(len(refused))),
-            ("changes of level", wording.count(len(found.shifts))),
-            ("exit code", str(shape.exit_code)),
-        ],
-        "say": {
-            "metrics": _metrics_words(found.verdicts),
-            "counts": "No count of correctness is above what was accepted."
-            if not counted
-            else f"{wording.listed([_called(one.name) for one in counted])} grew.",
-            "shifts": _shifts_words(found.shifts),
-            "nights": f"{wording.many(good, 'good night')} before tonight"
-            + (f", {len(refused)} not comparable" if refused else "")
-            + ".",
-        },
-        "rows": [
-            {
-                "state": one.state.value,
-                "badge": _BADGES.get(one.state, "unmeasured"),
-                "name": one.metric.name,
-                "tonight": _value(one.value, one.metric),
-                "median": _value(one.median, one.metric),
-                "change": _percent(one.change),
-                "band": f"{_value(one.low, one.metric)} – {_value(one.high, one.metric)}" if one.low is not None else wording.DASH,
-                "p": _p(one.p),
-                "nights": str(one.nights),
-                "sd": wording.DASH if one.sd is None else f"{100 * one.sd:.1f}\u00a0%",
-                "detectable": _percent(one.detectable),
-            }
-            for one in found.verdicts
-        ],
-        "counts": [
-            {
-                "name": _called(one.name),
-                "tonight": wording.count(one.tonight),
-                "accepted": wording.count(one.accepted),
-                "worse": one.worse,
-            }
-            for one in found.counts
-        ],
-        "shifts": [
-            {
-                "metric": one.metric,
-                "night": one.night,
-                "change": _percent(one.change),
-                "p": _p(one.p),
-                "state": "worse, accepted" if one.worse and one.accepted else "worse, not accepted" if one.worse else "better",
-            }
-            for one in found.shifts
-        ],
-        "nights": [
-            {
-                "id": night.id,
-                "verdict": night.verdict,
-                "version": night.version,
-                "note": night.fit or ("" if night.believable else "not whole, or its generator was not healthy"),
-                "use": "tonight" if night is tonight else "refused" if night.fit else "good" if night.good else "left out",
-            }
-            for night in reversed(found.nights[-_TABLE_NIGHTS:])
-        ],
-        "pictures": [],
-        "found": found,
-        "metrics": metrics,
-        "host": manifest.get("host") or {},
-    }
-
-
-def _metrics_words(verdicts: Sequence[NightVerdict]) -> str:
-    states = [one.state for one in verdicts]
-    parts = [f"{states.count(state)} {state.value}" for state in NightState if state in states]
-    return f"Of {wording.many(len(verdicts), 'metric')}: {', '.join(parts)}."
-
-
-def _shifts_words(shifts: Sequence[Shift]) -> str:
-    if not shifts:
-        return "No lasting change of level was found."
-    open_ones = [shift for shift in shifts if not shift.rebases]
-    text = f"{wording.many(len(shifts), 'lasting change')} of level."
-    if open_ones:
-        text += f" {len(open_ones)} to the worse nobody has accepted: what is since then is no baseline."
-    return text
-
-
-def _page(context: dict[str, Any]) -> str:
-    from harness.report.page import page
-    from harness.report.plots.svg import picture
-    from harness.report.plots.trend import trend as draw
-
-    found: Trend = context["found"]
-    pictures: list[dict[str, Any]] = []
-    for one in found.verdicts[:PLOTTED]:
-        finding = f"{one.metric.name}: {one.state.value}, {_value(one.value, one.metric)}"
-        drawn = picture(f"trend{len(pictures)}", finding, partial(draw, found=found, one=one), wide=230, narrow=220)
-        pictures.append({"name": one.metric.name, "state": one.state.value, "picture": drawn})
-    return page("trend.html.j2", {**context, "pictures": pictures})
+    tonight, change = value_words(one.value, one.metric), percent_words(one.change)
+    return f"{one.state.value:11} {one.metric.name}  {tonight}  {change}  p {p_words(one.p)}"
 
 
 def _markdown(shape: TrendSummary, context: Mapping[str, Any]) -> str:

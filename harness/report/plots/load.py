@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from harness.metrics.censored import CENSORED_MESSAGES
 from harness.report.fold import Point
 from harness.report.plots.marks import backdrop, phase_words
 from harness.report.plots.style import BLUE, DASH, INK, ORANGE, TEAL, Sheet, counts_axis, heading, spread, word
@@ -40,7 +41,8 @@ def load(sheet: Sheet, points: Sequence[Point], line: Timeline, windows: Windows
         stop = starts.get("settle", line.end_s)
         upper.plot((starts.get("ramp", 0), starts["load"], stop), (0, planned, planned), color=INK, lw=1.1, ls=DASH)
     counts_axis(upper, top)
-    rates = counts_over_time(points, line, step, {"sent": SENT, "failed": FAILED}) / step
+    rates = counts_over_time(points, line, step, {"sent": SENT, "failed": FAILED, "censored": (CENSORED_MESSAGES,)}) / step
+    rates["failed"] -= rates["censored"]
     counts_axis(lower, float(np.nanmax(rates.to_numpy(), initial=1)))
     names = []
     for name, hue in (("sent", BLUE), ("failed", ORANGE)):

@@ -17,6 +17,7 @@ import numpy as np
 
 from harness.journal.reader import JournalReader
 from harness.journal.records import SPANS, Interval
+from harness.metrics.censored import failed_messages
 from harness.report.fold import intervals
 from harness.report.series import quantile
 
@@ -143,7 +144,7 @@ def _grow(gathered: Gathered, counts: dict[str, list[int]], number: int) -> None
 
 def _count(record: Interval, gathered: Gathered, counts: dict[str, list[int]], number: int) -> None:
     counters, histograms = record.counters, record.histograms
-    bad = counters.get("messages|fail", 0) + counters.get("messages|info", 0)
+    bad = failed_messages(counters)
     added = {
         "failed": bad,
         "asked": bad + counters.get("messages|ok", 0),

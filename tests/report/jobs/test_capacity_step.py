@@ -147,8 +147,8 @@ def test_the_warm_up_is_found_or_given(tmp_path: Path) -> None:
 
 def test_what_timed_out_did_not_keep_to_the_limit(tmp_path: Path) -> None:
     result = measured(step(tmp_path / "s", even(timeouts=1)))
-    assert result.rules[0].samples - result.rules[0].kept == 120
-    assert result.errors == 120
+    assert result.rules[0].samples - result.rules[0].kept == 120 + 10  # ten more in the drain, which had begun in the load
+    assert result.errors == 120 + 10
     assert result.operations == 480
 
 
