@@ -36,11 +36,11 @@ def check(outcome: Outcome, messages: int, times: int) -> None:
     assert not rare, f"not often enough to mean anything: {rare}"
 
 
-def test_two_hours_of_fifty_guests_with_every_fault(tmp_path: Path) -> None:
-    check(soak(tmp_path, hours=2, think_s=8, seed=1), messages=50_000, times=20)
+def test_an_hour_of_fifty_guests_with_every_fault(tmp_path: Path) -> None:
+    check(soak(tmp_path, hours=1, think_s=8, seed=1), messages=25_000, times=10)
 
 
-@pytest.mark.parametrize("seed", range(1, 9))
+@pytest.mark.parametrize("seed", range(1, 5))
 @pytest.mark.parametrize("dialect", NAMES)
 def test_twenty_minutes_of_one_dialect(tmp_path: Path, dialect: str, seed: int) -> None:
     plan = Plan(dialects=(dialect,), guests=12, seconds=1200, seed=seed, simulator=every_fault(2.0), strict=True)
