@@ -158,6 +158,8 @@ class ReadBackGuest(ListedGuest):
     def _read_back(self, now: int) -> None:
         """Read the whole conversation once more: what the server holds of it is then certain, if the barrier was seen."""
         self._leave_step = "readback"
+        if not self._barrier:  # nor will it be seen any more, whether the guest gets to the end of this or is given up
+            self._broken_off(FailureCause.TIMEOUT)
         self._quiet()
         self._disarm("leave")
         self._disarm("leave.reconnect")
@@ -175,7 +177,6 @@ class ReadBackGuest(ListedGuest):
             self._note(now, "read_back.failed")
         if not self._barrier:
             self._note(now, "leave.unanswered")
-            self._broken_off(FailureCause.TIMEOUT)
         self._after_read_back(now, whole and self._barrier)
 
     def _after_read_back(self, now: int, complete: bool) -> None:

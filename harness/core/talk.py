@@ -82,8 +82,12 @@ class Talk(Asking, ABC):
         self._left_by_plan = self._left_by_plan or self.state != "leaving"
 
     def _broken_off(self, cause: FailureCause) -> None:
-        """Something else than the guest's plan cuts the conversation off; the first cause stands until `_mended`."""
-        self._broken_by = self._broken_by or cause
+        """Something else than the guest's plan cuts the conversation off; the first cause stands until `_mended`.
+
+        What we interrupt ourselves, as a shell does that gives a guest up, is nothing else.
+        """
+        if cause is not FailureCause.INTERRUPTED:
+            self._broken_by = self._broken_by or cause
 
     def _mended(self) -> None:
         """It goes on after all."""

@@ -146,6 +146,39 @@ def test_longpoll_the_guests_time_is_over() -> None:
     assert reply(guest.rows) == PLANNED
 
 
+def given_up(guest: Longpoll) -> None:
+    """As the shell does it: whatever is under way is interrupted."""
+    guest.do(guest.session.close)
+    for request in list(guest.open):
+        guest.end(request, HttpFailure("interrupted", True))
+    guest.do(guest.session.abandon)
+
+
+def test_longpoll_the_shell_gives_up_a_guest_who_asks_for_a_token() -> None:
+    guest = Longpoll(behaviour=QUIET).chatting(life=100)
+    guest.session.scripted = False
+    while not guest.asked("oauth2/token"):
+        guest.wait(S)
+    guest.say()
+    guest.answer("/messages", {"messageId": "m1"})
+    given_up(guest)
+    assert reply(guest.rows) == PLANNED
+
+
+def test_longpoll_the_shell_gives_up_a_guest_whose_good_bye_is_under_way_for_the_last_time() -> None:
+    guest = Longpoll(behaviour=QUIET).chatting()
+    guest.session.scripted = False
+    guest.say()
+    guest.answer("/messages", {"messageId": "m1"})
+    guest.do(guest.session.close)
+    for _ in range(guest.session.settings.leave_attempts - 1):
+        guest.end("PUT", HttpResponse(503, {}, b""))
+        while not guest.asked("PUT"):
+            guest.wait(S)
+    given_up(guest)
+    assert reply(guest.rows) == PLANNED
+
+
 # ---------------------------------------------------------------- something else ends it
 def test_core_the_server_ends_it() -> None:
     guest = Engagements()
@@ -239,6 +272,19 @@ def test_webchat_a_good_bye_without_an_answer() -> None:
         guest.next_timer()
     guest.listing(guest.guest_row(frame))
     assert "leave.unanswered" in guest.rows.notes()
+    assert reply(guest.rows) == ("fail", "timeout")
+
+
+def test_webchat_given_up_by_the_shell_after_a_good_bye_without_an_answer() -> None:
+    """A server that hangs answers no listing either, and the time to leave in is over before the tries are."""
+    guest = Webchat()
+    conn = guest.chatting()
+    guest.echo(conn, guest.said(conn))
+    guest.do(guest.session.close)
+    while not guest.requests:
+        guest.next_timer()
+    guest.do(guest.session.abandon)
+    assert [(one.outcome, one.cause) for one in guest.rows.samples("leave")] == [("fail", "timeout")]
     assert reply(guest.rows) == ("fail", "timeout")
 
 
