@@ -242,10 +242,11 @@ class _Search:
         from harness.runs.folder import update_manifest
 
         ended = self.signals.word or ("stopped" if self.stopped else "finished")
+        job: dict[str, Any] = {"stopped": self.stopped, "doomed": self.controller.doomed_reason}
+        if self.error is not None:
+            job["exit_code"] = int(self.error.exit_code)
         try:
-            update_manifest(
-                self.folder, {"ended": ended, "job": {"stopped": self.stopped, "doomed": self.controller.doomed_reason}}
-            )
+            update_manifest(self.folder, {"ended": ended, "job": job})
         except RunFolderError as error:
             self.terminal.note(f"guestswarm: {error}")
 

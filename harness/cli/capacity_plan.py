@@ -11,7 +11,7 @@ from harness.config import Scenario, load_scenario
 from harness.config.local import is_local
 from harness.core.spread import seconds, show_duration
 from harness.errors import NotAuthorisedError, ScenarioError
-from harness.search.budget import RUNS, longest_orders, most_steps
+from harness.search.budget import longest_runs, most_steps
 from harness.search.plan import CapacityPlan, StepLimits
 from harness.search.steps import StepOrder
 from harness.verdicts.slo import parse
@@ -42,7 +42,8 @@ def capacity_plan(scenario: Scenario, *, simulated: bool) -> CapacityPlan:
             hint='Write one such as "reply p95 < 2 s".',
         )
     allowed = _approved(scenario, simulated=simulated) if whole else _places(scenario)
-    most = table.most if table.most is not None else min(max(MOST * said, table.first or 0.0), allowed)
+    far = max(MOST * said, table.first or 0.0, table.plan or 0.0)  # whether a plan fits is not known before it was tried
+    most = table.most if table.most is not None else min(far, allowed)
     asked = max(most, table.first or 0.0)
     if asked > allowed and whole:
         raise NotAuthorisedError(f"up to {asked:,.0f} guests are asked for, the approval allows {allowed:,.0f}")
@@ -149,8 +150,8 @@ def step_scenario(resolved: Path, scenario: Scenario, order: StepOrder, *, simul
 def dry_plan(scenario: Scenario, plan: CapacityPlan, *, simulated: bool) -> Plan:
     """What a search would do at most."""
     table = scenario.document.capacity
-    orders = longest_orders(plan)
-    each = sorted((longest_ns(scenario, order) for order in RUNS * orders), reverse=True)
+    orders = longest_runs(plan)
+    each = sorted((longest_ns(scenario, order) for order in orders), reverse=True)
     steps = most_steps(plan)
     whole = sum(each[:steps])
     longest = min(whole, max(table.within, longest_ns(scenario, orders[0])))  # the first step is run however long it is

@@ -101,10 +101,16 @@ def objections(plan: Plan, scenario: Scenario, *, simulated: bool, now: datetime
     left = window_left(approval, at).total_seconds()
     if plan.longest_ns / 1e9 > left:
         found.append(
-            f"it may take {length(plan.longest_ns / _S)} and the window {approval.window} ({approval.timezone}) is open for "
+            f"it may take {_longest(plan)} and the window {approval.window} ({approval.timezone}) is open for "
             f"{length(left)} more: it would be drained at its close"
         )
     return found
+
+
+def _longest(plan: Plan) -> str:
+    """No shorter than it is: `length` leaves the smallest parts out."""
+    whole = math.ceil(plan.longest_ns / _S)
+    return length(whole if whole < 3600 else math.ceil(whole / 60) * 60)
 
 
 def tell(plan: Plan, scenario: Scenario, terminal: Terminal, *, simulated: bool) -> int:
@@ -125,7 +131,7 @@ def tell(plan: Plan, scenario: Scenario, terminal: Terminal, *, simulated: bool)
             }
         )
     else:
-        rows = [*plan.rows, ("longest duration", length(plan.longest_ns / _S))]
+        rows = [*plan.rows, ("longest duration", _longest(plan))]
         rows.append(("peak, about", f"{math.ceil(plan.peak_per_s):,} requests and frames/s"))
         if simulated or approval is None:
             rows.append(("approval", "none needed: this machine only" if not against else "missing"))

@@ -121,6 +121,8 @@ class _Job:
     simulator: SimulatorProcess | None = field(default=None, init=False)
     error: dict[str, Any] = field(default_factory=dict, init=False)
     """What the child said last before it gave up."""
+    simulator_lost: bool = field(default=False, init=False)
+    """It ended before its time; the child was told to end for that reason."""
     _said: str = field(default="", init=False)
     _said_s: float = field(default=float("-inf"), init=False)
 
@@ -157,7 +159,8 @@ class _Job:
             self._note_end("failed")
             raise
         self._told_before(status)
-        self._note_end(self.signals.word or {0: "finished"}.get(status, "killed" if status < 0 else "failed"))
+        lost = "simulator_lost" if self.simulator_lost else None
+        self._note_end(self.signals.word or lost or {0: "finished"}.get(status, "killed" if status < 0 else "failed"))
         told = self.signals.told
         code = report_child(self.folder, self.runs, self.terminal, self.signals)
         if told and code != ExitCode.INTERNAL:
@@ -212,6 +215,7 @@ class _Job:
                 if self.simulator is not None and not self.simulator.running and not told:
                     self.terminal.note("The simulator has ended; nothing more can be found out.")
                     told = 1
+                    self.simulator_lost = True
                     deadline = min(deadline, now + _STOP_S)
                     child.terminate()
                 if selector.select(0.25):

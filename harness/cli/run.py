@@ -67,7 +67,7 @@ def execute(args: argparse.Namespace, terminal: Terminal) -> int:
             return tell(run_plan("run", scenario, simulated=simulated), scenario, terminal, simulated=simulated)
         authorise(scenario, simulated=simulated)
         secret = client_secret(scenario, simulated)
-        folder = args.folder = run_folder(scenario, args.runs, simulated=simulated)
+        folder = args.folder = run_folder(scenario, args.runs, simulated=simulated, more={"tls": True} if args.tls else None)
         run = RunProcesses(scenario, folder, terminal, signals, secret, live_rules(scenario))
         return run.carry_out(simulated=simulated, tls=args.tls, resolved=folder / RESOLVED, runs=args.runs)
 

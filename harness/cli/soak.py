@@ -29,6 +29,8 @@ from harness.runs.manifest import RESOLVED
 
 _S = 10**9
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_BEGUN_WITH = ("simulate", "simulator", "include", "seed", "set", "tls")
+"""Options that say what a soak is; one that is resumed is so already."""
 
 
 def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -104,6 +106,9 @@ def _resume(args: argparse.Namespace, terminal: Terminal, signals: Signals) -> i
 
     if args.scenario is not None:
         raise UsageError("an interrupted soak has its scenario in its folder; leave SCENARIO out", where="--resume")
+    for name in _BEGUN_WITH:
+        if getattr(args, name):
+            raise UsageError("an interrupted soak goes on as it began", where=f"--{name}", hint="Begin a new one to change that.")
     folder = find_run(args.runs, args.resume)
     args.folder = folder
     manifest = read_manifest(folder)
@@ -128,7 +133,9 @@ def _resume(args: argparse.Namespace, terminal: Terminal, signals: Signals) -> i
         return tell(run_plan("soak", scenario, simulated=simulated), scenario, terminal, simulated=simulated)
     session = next_session(folder, scenario, _number(manifest) + 1)
     planned_s = job["planned_s"] if args.length is None and args.until is None else _elapsed_s(manifest) + duration / _S
-    update_manifest(folder, {"ended": None, "job": {"planned_s": max(planned_s, job["planned_s"])}})
+    planned_s = max(planned_s, job["planned_s"])
+    judged = bool(job["judged"]) or planned_s >= job["rule"]["least_s"]  # it may go on for long enough now
+    update_manifest(folder, {"ended": None, "job": {"planned_s": planned_s, "judged": judged}})
     secret = client_secret(scenario, simulated)
     tls = bool(job.get("tls"))
     run = SoakProcesses(scenario, folder, terminal, signals, secret, live_rules(scenario), tls=tls)

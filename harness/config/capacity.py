@@ -41,7 +41,8 @@ class CapacityTable(Table):
 
     first: Annotated[_Load | None, Field(description="First load. Default: a quarter of what [guests] says.")] = None
     most: Annotated[
-        _Load | None, Field(description="No more than that is tried. Default: 16 times what [guests] says, or what is approved.")
+        _Load | None,
+        Field(description="No more than that is tried. Default: 16 times what [guests] says (or plan), or what is approved."),
     ] = None
     growth: Annotated[
         NumberField, AfterValidator(_above_1), Field(description="While nothing breaks, the next load is so many times the last.")

@@ -67,7 +67,7 @@ def _facts(manifest: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     yield "simulated", bool(manifest.get("simulated"))
     yield "load processes", manifest.get("workers") or 1
     job = manifest.get("job")
-    yield "tls", bool(job.get("tls")) if isinstance(job, Mapping) else False
+    yield "tls", bool(manifest.get("tls") or (isinstance(job, Mapping) and job.get("tls")))
 
 
 def _leaves(table: Mapping[str, Any], above: str) -> Iterator[tuple[str, Any]]:

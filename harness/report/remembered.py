@@ -18,7 +18,7 @@ from harness.runs.folder import write_json
 
 MOST = 400
 """Nights that are kept, the newest."""
-_FACTS = ("scenario", "versions", "host", "simulated", "workers", "job")
+_FACTS = ("scenario", "versions", "host", "simulated", "workers", "job", "tls")
 
 
 class Memory(msgspec.Struct, forbid_unknown_fields=True):

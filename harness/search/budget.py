@@ -6,24 +6,31 @@ import math
 from collections.abc import Iterator
 from itertools import islice, pairwise, zip_longest
 
+import msgspec
+
 from harness.search.lengths import length_for
 from harness.search.plan import CapacityPlan
 from harness.search.steps import StepKind, StepOrder
 
-RUNS = 2
-"""Each step may be run a second time, since the generator was not healthy or the first did not decide. What is not needed for that
-is there for an edge whose repeats turn out otherwise, so that the gap is halved anew."""
-
 
 def most_steps(plan: CapacityPlan) -> int:
     """No search has more steps than that; it would end undone."""
-    return min(RUNS * len(longest_orders(plan)), plan.most_steps)
+    return min(len(longest_runs(plan)), plan.most_steps)
+
+
+def longest_runs(plan: CapacityPlan) -> list[StepOrder]:
+    """Every step of the longest search, and each a second time, since the generator was not healthy or the first did not decide.
+
+    What is not needed for that is there for an edge whose repeats turn out otherwise, so that the gap is halved anew. A second run,
+    that of the first step too, is as long as the first has shown to be needed.
+    """
+    once, longest = longest_orders(plan), _longest_s(plan)
+    return [*once, *(msgspec.structs.replace(order, length_s=longest * order.length_factor) for order in once)]
 
 
 def longest_orders(plan: CapacityPlan) -> list[StepOrder]:
     """The steps of the longest search, each once: no step of its kind has a greater load or is longer."""
-    limits = plan.limits
-    longest = max(limits.step_max_s, limits.step_min_s)
+    longest = _longest_s(plan)
     up, down = list(_explored(plan, rising=True)), list(_explored(plan, rising=False))
     loads = [max(pair) for pair in zip_longest(up, down, fillvalue=0.0)]
     lengths = [length_for(plan, plan.first, ()), *[longest] * (len(loads) - 1)]
@@ -40,6 +47,11 @@ def longest_orders(plan: CapacityPlan) -> list[StepOrder]:
     for kind, count, factor in later:
         found += [StepOrder(len(found) + 1 + place, plan.most, kind, longest * factor, factor) for place in range(count)]
     return found
+
+
+def _longest_s(plan: CapacityPlan) -> float:
+    """Of an ordinary step."""
+    return max(plan.limits.step_max_s, plan.limits.step_min_s)
 
 
 def _explored(plan: CapacityPlan, *, rising: bool) -> Iterator[float]:

@@ -2,8 +2,9 @@
 
 The close is an instant of the wall clock, and the wall clock can be set while a run goes on. So it is kept by both clocks,
 whichever says it first: by the wall clock as it stands now, and by the monotonic one from what the wall clock said before the
-first packet. A clock that is put right is believed at once; one that is put back opens no window for longer. After the machine
-has slept the monotonic clock is late, and the wall clock is not; that another night's window is open then, is not to the point.
+first packet. A clock that is put right is believed at once; one that is put back opens no window for longer, not even for a load
+child that takes the place of one that was lost. After the machine has slept the monotonic clock is late, and the wall clock is not;
+that another night's window is open then, is not to the point.
 """
 
 from __future__ import annotations
@@ -21,15 +22,25 @@ MARGIN_S = 1.0
 
 
 class Closing:
-    """The close of the window that is open now, for guests whose drain takes `drain_s` at most."""
+    """The close of the window that is open now, for guests whose drain takes `drain_s` at most.
+
+    `unset`: where the load goes on that another process began, what the wall clock would say had nobody set it since.
+    """
 
     def __init__(
-        self, approval: AuthorisationTable, drain_s: float, *, wall: Callable[[], datetime], monotonic: Callable[[], float]
+        self,
+        approval: AuthorisationTable,
+        drain_s: float,
+        *,
+        wall: Callable[[], datetime],
+        monotonic: Callable[[], float],
+        unset: datetime | None = None,
     ) -> None:
         self._approval, self._needed_s, self._wall, self._monotonic = approval, drain_s + MARGIN_S, wall, monotonic
         now = wall()
         left = window_left(approval, now)
-        self._shuts, self._shuts_at_s = now + left, monotonic() + left.total_seconds()
+        open_for = left if unset is None else min(left, window_left(approval, unset))
+        self._shuts, self._shuts_at_s = now + left, monotonic() + open_for.total_seconds()
 
     def left_s(self) -> float:
         """Seconds until the drain must begin; not above 0: now."""

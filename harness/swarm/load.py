@@ -230,7 +230,10 @@ class LoadRun:
         approval = self.plan.scenario.authorisation
         if approval is None:
             return
-        closing = Closing(approval, self._drain_s(), wall=lambda: datetime.now(UTC), monotonic=time.monotonic)
+        session, unset = self.plan.session, None
+        if session is not None and not session.begins:
+            unset = datetime.fromtimestamp((time.monotonic_ns() + self.plan.wall_offset_ns) / 1e9, UTC)
+        closing = Closing(approval, self._drain_s(), wall=lambda: datetime.now(UTC), monotonic=time.monotonic, unset=unset)
         if closing.left_s() <= 0:
             raise NotAuthorisedError(
                 "the approved window shuts before the guests could be drained", hint=f"Window: {approval.window}"

@@ -87,8 +87,9 @@ def judge_at(sent: Sent, advice: Advice, finding: Finding, *, wanted: int, stopp
     found = tally(sent, advice.burst)
     verdict = verify(finding, requests=found.n, refused=found.refused, achieved_per_s=found.per_s, least=min(wanted, LEAST))
     allowed = advice.allowed_per_s
+    cut = bool(stopped) and found.n < min(wanted, LEAST)  # what was sent by then is mostly the burst, and says nothing of a rate
     share = f", {found.per_s / allowed:.0%} of the allowed rate" if allowed else ""
-    words = f"At {digits(found.per_s)} a second{share}, "
+    words = f"After {found.n:,} of {wanted:,} requests, " if cut else f"At {digits(found.per_s)} a second{share}, "
     if found.refused:
         words += f"{found.refused:,} of {found.n:,} were refused."
     else:
@@ -104,7 +105,7 @@ def judge_at(sent: Sent, advice: Advice, finding: Finding, *, wanted: int, stopp
         words,
         found.lost,
         found.took_s,
-        found.per_s,
+        None if cut else found.per_s,
         allowed,
         advice.share_of_allowed or 1.0,
         verdict.bound,

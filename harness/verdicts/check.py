@@ -247,7 +247,8 @@ def _percentile(rule: Rule, evidence: Evidence) -> RuleResult:
         share = rule.share * (n + over) / n
         further = histogram.percentile(share) if share <= 1 else None
         if further is None or not rule.holds(_ns(further)):
-            return _given_up(rule, observed, n, over)
+            slow = n - histogram.at_or_below(math.ceil(rule.limit / 1000))
+            return _few_missed(rule, slow + over, n + over) or _given_up(rule, observed, n, over)
     note = _missed(rule, value / 1000) if verdict is Verdict.FAIL else ""
     if not one_sided:
         note = "; ".join(part for part in (note, "interval straddles the limit") if part)
@@ -257,6 +258,14 @@ def _percentile(rule: Rule, evidence: Evidence) -> RuleResult:
 def _outwaited(rule: Rule, evidence: Evidence) -> int:
     """Replies that were still awaited, past the limit already, when their guest left by its plan."""
     return outwaited(evidence.histograms, rule.subject, rule.part, math.ceil(rule.limit / 1000)) if rule.upper else 0
+
+
+def _few_missed(rule: Rule, missed: int, whole: int) -> RuleResult | None:
+    """UNKNOWN where so many who missed the limit may be chance: waits that were cut off need as much evidence as answers do."""
+    beyond = whole * (1 - rule.share)
+    if beyond >= JUDGED_BEYOND or share_interval(missed, whole)[0] > 1 - rule.share:
+        return None
+    return _too_few(rule, whole, PRINTED_BEYOND if beyond < PRINTED_BEYOND else JUDGED_BEYOND)
 
 
 def _given_up(rule: Rule, observed: Bound, n: int, over: int) -> RuleResult:
@@ -276,6 +285,8 @@ def _cut_off(rule: Rule, evidence: Evidence, n: int) -> RuleResult | None:
     room = (n + late + over) * (1 - rule.share)
     if late + over <= room:
         return None
+    if late <= (n + late) * (1 - rule.share) and (few := _few_missed(rule, late + over, n + late + over)) is not None:
+        return few
     if not late:
         return _given_up(rule, Bound(), n, over)
     kinds = [outcome for outcome in ("fail", "info") if not is_cut_wait(rule.subject, outcome)]

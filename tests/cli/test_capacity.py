@@ -179,6 +179,8 @@ def test_a_step_that_did_not_come_to_its_end_does_not_count(
     out, err = capfd.readouterr()
     assert f"step 3 (160 guests) did not come to its end: {said}" in err
     assert "Until then: at least 80 guests." in out
+    assert f"exit {int(ExitCode.INTERNAL)}" in out.splitlines()
+    assert summary()["exit_code"] == ExitCode.INTERNAL
 
 
 def test_within_ends_the_search_in_time(target: Target, scenario: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -294,6 +296,16 @@ def test_what_cannot_be_asked_for(
 def test_a_plan_of_part_of_a_guest_is_one_more(target: Target, scenario: Path) -> None:
     main(["capacity", str(scenario), "--quiet", "--plan", "99.5"])
     assert summary()["head_room"]["plan"] == 100
+
+
+def test_a_plan_is_tried_however_far_it_is(target: Target, scenario: Path) -> None:
+    """Unless somebody says how far to go: whether it fits is not known before."""
+    scenario.write_text(scenario.read_text().replace("most = 640\n", ""))
+    target.limit = 5000
+    assert main(["capacity", str(scenario), "--quiet", "--plan", "3000"]) == ExitCode.PASS
+    assert max(found.guests.count or 0 for found in target.driven) == 3000
+    assert summary()["head_room"]["verdict"] == "PASS"
+    assert main(["capacity", str(scenario), "--quiet", "--plan", "3000", "--most", "640"]) == ExitCode.UNKNOWN
 
 
 def test_open_model_loads_are_arrivals(target: Target, scenario: Path) -> None:

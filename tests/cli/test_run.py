@@ -80,6 +80,13 @@ def test_the_folder_says_what_was_run_and_holds_no_secret(stage: Stage, scenario
         assert "secret" not in (stage.folder / name).read_text().replace("credentials", "")
 
 
+def test_the_folder_says_that_the_target_spoke_tls(stage: Stage, scenario: Path) -> None:
+    """Two runs of which only one did are not held against each other."""
+    for more, wanted in (((), None), (("--tls",), True)):
+        main(["run", str(scenario), *more, "--quiet"])
+        assert read_manifest(find_run(Path("reports"), "latest")).get("tls") is wanted
+
+
 def test_json_and_color_are_passed_to_the_report(stage: Stage, scenario: Path, capfd: pytest.CaptureFixture[str]) -> None:
     main(["run", str(scenario), "--json", "--quiet"])
     out, err = capfd.readouterr()

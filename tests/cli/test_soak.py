@@ -96,3 +96,14 @@ def test_a_resumed_soak_that_does_not_begin_stands_as_it_stood(stage: Stage, sce
     assert stage.soak("finished", "--resume", str(stage.folder), "--for", "90s") == ExitCode.UNKNOWN
     assert [session["number"] for session in stage.manifest["sessions"]] == [1, 2]
     assert stage.manifest["job"]["planned_s"] > before["job"]["planned_s"]
+
+
+def test_trends_are_planned_once_a_resumed_soak_is_to_be_long_enough(stage: Stage, scenario: Path) -> None:
+    assert stage.soak("finished", str(scenario), "--for", "30s") == ExitCode.UNKNOWN
+    update_manifest(stage.folder, {"ended": "interrupted"})
+    assert stage.manifest["job"]["judged"] is False
+    assert stage.soak("finished", "--resume", str(stage.folder), "--for", "90s") == ExitCode.UNKNOWN
+    assert stage.manifest["job"]["judged"] is False
+    update_manifest(stage.folder, {"ended": "interrupted"})
+    assert stage.soak("finished", "--resume", str(stage.folder), "--for", "6h") == ExitCode.UNKNOWN
+    assert stage.manifest["job"]["judged"] is True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import time
 import tomllib
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.kit import ROOT, Run, call, until
+from tests.e2e.kit import ROOT, SIMULATOR, Run, call, until
 
 pytestmark = pytest.mark.e2e
 SHIPPED = ROOT / "locustfiles" / "scenarios" / "ratelimit.toml"
@@ -153,6 +154,20 @@ def test_whoever_stops_it_is_told_what_is_known(
             assert (limit["kind"], limit["scope"]) == ("token_bucket", "client")
             assert limit["recommendation"]["rate_per_s"] >= 0.95 * limit["rate_per_s"]
             assert (run.folder / "recommended.toml").is_file()
+
+
+def test_a_simulator_that_is_lost_is_unknown_and_no_signal(tmp_path: Path) -> None:
+    path = tmp_path / "short.toml"
+    path.write_text(SHORT)
+    with Run(tmp_path, "--set", "ratelimit.verify_n=100000", scenario=path, command="ratelimit") as run:
+        probes = lambda: [file.read_text() for file in run.runs.glob("2*/probes.jsonl")]  # noqa: E731
+        until(lambda: any('"kind":"request"' in text for text in probes()), 60, lambda: run.said)
+        os.kill(run.pid(SIMULATOR), signal.SIGKILL)
+        assert run.end(60) == 3, run.said
+        run.assert_clean_words()
+        assert run.manifest["ended"] == "simulator_lost"
+        assert run.codes[0] == "incomplete"
+        assert "the simulator has ended" in run.out
 
 
 @pytest.mark.parametrize(

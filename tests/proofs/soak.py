@@ -138,7 +138,7 @@ _LATENCY = {"echo": {"lognormal": {"median": "25ms", "p95": "80ms"}}}
 _BASE_BYTES = 96 * _MIB
 
 
-def night(seed: int) -> dict[str, Any]:
+def night(seed: int, guests: int = 40) -> dict[str, Any]:
     """Eight virtual hours of 40 guests, their journal through the report: clean, or with a leak planted that must be found."""
     from harness.conformance.runner import RUN, Plan, run
 
@@ -162,7 +162,7 @@ def night(seed: int) -> dict[str, Any]:
 
         plan = Plan(
             dialects=("webchat",),
-            guests=40,
+            guests=guests,
             seconds=HOURS * 3600,
             ramp=10.0,
             seed=seed,

@@ -109,6 +109,8 @@ def test_a_dry_run_does_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert value["trends_judged"] is True
     assert value["rows"] == "anomalies"
     assert value["longest_s"] > 8 * 3600
+    assert main(["soak", str(SCENARIO), "--for", "8h", "--dry-run", "--runs", str(runs)]) == 0
+    assert "longest duration  8 h 1 min" in capsys.readouterr().out
     assert not runs.exists()
 
 
@@ -118,6 +120,12 @@ def test_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["soak", str(SCENARIO), "--resume", "latest", "--runs", str(tmp_path)]) == ExitCode.USAGE
     assert main(["soak", "--resume", "latest", "--runs", str(tmp_path)]) == ExitCode.USAGE
     assert "there is no run yet" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("more", [["--set", "guests.count=5"], ["--simulator", "other.toml"], ["--tls"], ["--seed", "3"]])
+def test_a_soak_is_resumed_as_it_began(tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str]) -> None:
+    assert main(["soak", "--resume", "latest", *more, "--runs", str(tmp_path)]) == ExitCode.USAGE
+    assert f"{more[0]}: an interrupted soak goes on as it began" in capsys.readouterr().err
 
 
 def test_a_soak_of_another_start_of_the_machine_is_not_resumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,8 +23,8 @@ class Clocks:
         self.wall += timedelta(seconds=seconds)
         self.monotonic += seconds
 
-    def closing(self) -> Closing:
-        return Closing(APPROVAL, DRAIN_S, wall=lambda: self.wall, monotonic=lambda: self.monotonic)
+    def closing(self, unset: datetime | None = None) -> Closing:
+        return Closing(APPROVAL, DRAIN_S, wall=lambda: self.wall, monotonic=lambda: self.monotonic, unset=unset)
 
 
 @pytest.fixture
@@ -61,6 +61,15 @@ def test_steps_there_and_back_do_not_add_up(clocks: Clocks) -> None:
         clocks.wall += timedelta(seconds=by_s)
         clocks.pass_by(10)
     assert closing.left_s() == 3600 - 50 - DRAIN_S - MARGIN_S
+
+
+@pytest.mark.parametrize(("by_s", "left_s"), [(0, 3000), (90, 2910), (-1800, 3000), (-4 * 3600, 3000), (3600, 0)])
+def test_a_load_child_that_takes_anothers_place_opens_no_window_for_longer(clocks: Clocks, by_s: float, left_s: float) -> None:
+    """Ten minutes after the first one began, and the wall clock was set meanwhile."""
+    clocks.pass_by(600)
+    unset = clocks.wall
+    clocks.wall += timedelta(seconds=by_s)
+    assert max(clocks.closing(unset).left_s() + DRAIN_S + MARGIN_S, 0) == left_s
 
 
 def test_after_a_sleep_the_wall_clock_counts(clocks: Clocks) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,11 @@ from locust.event import Events
 
 from harness.config.tables import AuthorisationTable
 from harness.core.ops import Noted
+from harness.core.spread import seconds
 from harness.errors import NotAuthorisedError, UnreachableError
 from harness.report.build import build_report
+from harness.runs.folder import update_manifest
+from harness.runs.manifest import Session
 from harness.swarm.arrivals import Arrivals
 from harness.swarm.load import LoadRun, Place, Plan, network_of
 from harness.swarm.user import GuestUser, Reply
@@ -272,6 +276,25 @@ def test_preflight_refuses_a_foreign_target_without_a_word_to_it(
     load.discard()
     assert acts == []
     assert load.network.ceiling is not None
+
+
+def test_the_clock_was_put_back_before_a_lost_load_child_got_a_follower(prepared: Callable[..., Prepared]) -> None:
+    """By the wall clock as it stands now the window is open; by what it said when the run began, it has shut meanwhile."""
+    one = prepared()
+    now = datetime.now(UTC)
+    at = [f"{now + timedelta(hours=hours):%H:%M}" for hours in (-1, 2)]
+    approval = AuthorisationTable(
+        hosts=("*.example.com",), ticket="T", window="-".join(at), timezone="UTC", max_guests=50, max_requests_per_s=5.0
+    )
+    one.scenario = dataclasses.replace(one.scenario, authorisation=approval)
+    anchor = one.manifest["anchor"]
+    update_manifest(one.folder, {"anchor": {**anchor, "wall_ns": anchor["wall_ns"] + seconds(4 * 3600)}})
+    first, follower = load_of(one, session=Session(1)), load_of(one, session=Session(2, begins=False))
+    first._check_window()
+    with pytest.raises(NotAuthorisedError, match="shuts before"):
+        follower._check_window()
+    first.discard()
+    follower.discard()
 
 
 # ------------------------------------------------------------------ users with tasks

@@ -167,6 +167,9 @@ def test_no_refusal_at_the_setting_is_a_proof_only_near_the_allowed_rate_and_wit
     assert not judge_at(series(300, 9.0, lambda _n: False), advice, BUCKET, wanted=300).ok
     assert not judge_at(series(50, 9.7, lambda _n: False), advice, BUCKET, wanted=300).ok
     assert not judge_at(series(300, 9.7, lambda _n: False), advice, BUCKET, wanted=300, stopped="interrupted").ok
+    cut = judge_at(series(8, 79.1, lambda _n: False), advice, BUCKET, wanted=300, stopped="interrupted")
+    assert (cut.ok, cut.sent_per_s) == (False, None)
+    assert cut.sentence.startswith("After 8 of 300 requests, none of 8 was refused")
     broken = judge_at(series(300, 9.7, lambda n: n == 7), advice, BUCKET, wanted=300)
     assert (broken.ok, broken.refused) == (False, 1)
 

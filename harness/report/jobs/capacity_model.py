@@ -19,6 +19,8 @@ from harness.verdicts.lattice import Verdict
 from harness.verdicts.slo import Rule, SloError, parse
 
 _EXIT = {Verdict.PASS: ExitCode.PASS, Verdict.FAIL: ExitCode.FAIL, Verdict.UNKNOWN: ExitCode.UNKNOWN}
+_FAULTS = frozenset({ExitCode.UNKNOWN, ExitCode.UNREACHABLE, ExitCode.NOT_AUTHORISED, ExitCode.INTERNAL})
+"""Why a step could not be carried out, as the manifest has it."""
 _TOLD = {"interrupted": ExitCode.INTERRUPTED, "terminated": ExitCode.TERMINATED}
 _PAGE = "report.html"
 
@@ -46,8 +48,11 @@ class CapacityModel:
 
     @property
     def exit_code(self) -> int:
-        """Of the verdict; of a search that was told to end, that of the signal."""
-        return int(_TOLD.get(self.ended, _EXIT[self.answer.verdict]))
+        """Of the verdict; of a search that was told to end, that of the signal; of one that had to end, that of its reason."""
+        job = self.manifest.get("job")
+        noted = job.get("exit_code") if isinstance(job, Mapping) else None
+        own = ExitCode(noted) if noted in _FAULTS else _EXIT[self.answer.verdict]
+        return int(_TOLD.get(self.ended, own))
 
     @property
     def id(self) -> str:

@@ -36,7 +36,13 @@ from harness.runs.folder import read_manifest
 from harness.search.limits.recommend import USE
 from harness.verdicts.lattice import Verdict
 
-_ENDS = {"interrupted": "it was stopped", "terminated": "it was stopped", "window": "the approved window has shut"}
+_LOST = "simulator_lost"
+_ENDS = {
+    "interrupted": "it was stopped",
+    "terminated": "it was stopped",
+    "window": "the approved window has shut",
+    _LOST: "the simulator has ended",
+}
 _STOPPED = {"interrupted": ExitCode.INTERRUPTED, "terminated": ExitCode.TERMINATED}
 _MOST_REASONS = 12
 _ROUNDING = 1e-9
@@ -46,7 +52,8 @@ def build(folder: Path) -> JobReport:
     """Build it; nothing is written. Raises RunFolderError for a folder without a manifest."""
     manifest = read_manifest(folder)
     job = read_job(folder)
-    ended = job.ended or str(manifest.get("ended") or "")
+    noted = str(manifest.get("ended") or "")
+    ended = noted if noted == _LOST else job.ended or noted  # the probe process was merely told to end then
     verdict, exit_code, reasons = judge(job, ended)
     summary = RatelimitSummary(
         schema=SCHEMA,

@@ -167,6 +167,14 @@ def test_an_interrupted_job_says_what_its_requests_say(tmp_path: Path) -> None:
     assert limit["scope"] == "unknown"
 
 
+def test_a_simulator_that_ended_is_said_and_nobody_stopped_the_job(tmp_path: Path) -> None:
+    """Its probe process was told to end, and says so: that is no signal of the user's."""
+    lines = [{"kind": "begin", "at_ns": 0, "max_per_s": 50.0}, HEAD, *trace(), {"kind": "end", "ended": "terminated", "at_ns": 9}]
+    report = build(folder(tmp_path, *lines, ended="simulator_lost"))
+    assert (report.verdict, report.exit_code) == (Verdict.UNKNOWN, 3)
+    assert report.reasons[0].text == "The job did not come to its end: the simulator has ended."
+
+
 def test_a_job_without_a_line_is_unknown(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text(json.dumps({**MANIFEST, "ended": "killed"}))
     report = build(tmp_path)

@@ -50,6 +50,7 @@ def test_a_few_nights_are_no_baseline_and_no_pass(tmp_path: Path, capsys: pytest
         ("versions.guestswarm", "0.2.0"),
         ("host.cpus", 8),
         ("workers", 4),
+        ("tls", True),
         ("simulated", False),
     ],
 )
