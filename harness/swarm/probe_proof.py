@@ -15,6 +15,7 @@ from harness.core.probing import Answer
 from harness.report.wording import digits
 from harness.search.limits.finding import Finding
 from harness.search.limits.recommend import Advice
+from harness.search.limits.retry_after import GRID_S
 from harness.search.limits.verify import LEAST, expected_over, verify
 from harness.swarm.probe_drive import Halt, Line, paced
 from harness.swarm.probe_shots import Shooter
@@ -22,6 +23,8 @@ from harness.swarm.probe_shots import Shooter
 Sent = Sequence[tuple[int, int, Answer]]
 """When each left, when its answer was read, and what that says."""
 _S = 10**9
+PROMISE = "promise"
+"""Part of the request that is sent when a told wait is over."""
 _PATIENCE_NS = 30 * _S
 _LEAST_JITTER_S = 0.02
 
@@ -167,4 +170,17 @@ class ProofRun:
         # Some windows, so that what is cut off at both ends does not matter.
         most = max(self._table.over_n, min(round(5 * factor * (finding.limit or 0)), self._table.max_requests))
         sent = self._send(Pace(rate, 1, time.monotonic_ns()), "over", most, heed=False)
-        return judge_over(sent, finding, factor=factor, stopped=self._halt.why)
+        proof = judge_over(sent, finding, factor=factor, stopped=self._halt.why)
+        if finding.retry_after is not None and finding.retry_after.verdict == "not tested":
+            self._keep_promise(sent)
+        return proof
+
+    def _keep_promise(self, sent: Sent) -> None:
+        """Ask once more when all that `Retry-After` has told is over: the report sees by that whether it was true."""
+        over_ns = 0
+        for _, received_ns, answer in sent:
+            if answer.accepted is False and (told := self._line.wait_s(received_ns, answer))[0] is not None:
+                grid_s = GRID_S if told[1] == "date" else 0.0
+                over_ns = max(over_ns, received_ns + round((told[0] + grid_s) * _S))
+        if over_ns and over_ns - time.monotonic_ns() <= self._table.verify_time and self._halt.sleep_until(over_ns):
+            self._send(Pace(self._per_s, 1, time.monotonic_ns()), PROMISE, 1, heed=False)

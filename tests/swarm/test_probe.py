@@ -23,7 +23,7 @@ from harness.errors import UsageError
 from harness.runs.folder import create_run, read_manifest
 from harness.runs.manifest import SimulatorAddress
 from harness.runs.simulated import SIM_SECRET_ENV, SimulatorProcess
-from harness.search.limits.finding import Finding, Interval
+from harness.search.limits.finding import Finding, Interval, RetryAfterFinding
 from harness.search.limits.plan import Done, ProbePlan, Send, WaitUntil
 from harness.search.limits.prober import Prober
 from harness.search.limits.recommend import advise
@@ -239,6 +239,21 @@ def test_beyond_the_ceiling_nothing_is_tried_and_that_is_said() -> None:
     proof = ProofRun(shooter, line_of([]), Halt(lambda: ""), table, 10.5).over(BUCKET)
     assert (proof.n, proof.ok, shooter.shot) == (0, None, [])
     assert "10 % above the limit was not tried" in proof.sentence
+
+
+@pytest.mark.parametrize(("verdict", "more"), [("not tested", 1), ("true", 0)])
+def test_who_was_told_to_wait_waits_once_and_asks_again(verdict: Any, more: int) -> None:
+    """Where the identification has not seen whether `Retry-After` is true."""
+    rows: list[dict[str, Any]] = []
+    told = RetryAfterFinding(True, "seconds", verdict, 0, 0, 0.3, 0.3)
+    limit = Finding("fixed_window", True, rate_per_s=100.0, limit=20, window_s=0.2, retry_after=told)
+    shooter = Answering(lambda n: Answer(False, 429, "0.3") if n % 7 == 6 else Answer(True))
+    table = RatelimitTable(over_n=22)
+    ProofRun(shooter, line_of(rows), Halt(lambda: ""), table, 200.0).over(limit)
+    last = max(row["received_ns"] for row in rows if row["accepted"] is False and row["part"] == "over")
+    waited = [row["sent_ns"] - last for row in rows if row["part"] == "promise"]
+    assert len(waited) == more
+    assert all(wait >= 0.3 * S for wait in waited)
 
 
 def test_what_came_back_meanwhile_is_counted_off() -> None:

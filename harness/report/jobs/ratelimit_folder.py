@@ -11,10 +11,13 @@ import msgspec
 
 from harness.search.limits.judge import judge
 from harness.search.limits.plan import ProbePlan
+from harness.search.limits.retry_after import judge_retry_after
 from harness.search.limits.trace import Asked
 
 PROBES = "probes.jsonl"
 FRAGMENT = "recommended.toml"
+_PRESSED = frozenset({"over", "promise"})
+"""Parts of the proof above the limit."""
 
 
 @dataclass(slots=True)
@@ -28,6 +31,8 @@ class Probed:
     note: str = ""
     rows: list[Asked] = field(default_factory=list)
     """What the identification has sent as the first identity, in order of sending."""
+    pressed: list[Asked] = field(default_factory=list)
+    """What was sent above the limit for the proof, and once more when a told wait was over."""
     requests: int = 0
     """Of all parts."""
     finding: dict[str, Any] | None = None
@@ -75,6 +80,7 @@ def read_job(folder: Path) -> Job:
         if one.finding is None and not one.skipped and not one.held and one.rows:
             one.finding = judge(one.rows, ProbePlan(), stopped="interrupted").as_data()
             one.unfinished = True
+        _judge_promise(one)
     try:
         fragment = (folder / FRAGMENT).read_text("utf-8")
     except OSError:
@@ -82,13 +88,24 @@ def read_job(folder: Path) -> Job:
     return Job(list(found.values()), unprobed, ended, per_s, fragment)
 
 
+def _judge_promise(one: Probed) -> None:
+    """Where nothing in the identification has tested `Retry-After`, the proof may have."""
+    told = (one.finding or {}).get("retry_after")
+    if one.finding is None or not told or told["verdict"] != "not tested":
+        return
+    again = judge_retry_after(sorted(one.pressed, key=lambda row: row.sent_ns))
+    if again.tested:
+        one.finding["retry_after"] = {**told, "verdict": again.verdict, "tested": again.tested, "broken": again.broken}
+
+
 def _take(one: Probed, kind: str, line: Mapping[str, Any]) -> None:
     if kind == "request":
         one.requests += 1
-        if line["part"] == "rate":
-            one.rows.append(
+        rows = one.rows if line["part"] == "rate" else one.pressed if line["part"] in _PRESSED else None
+        if rows is not None:
+            rows.append(
                 Asked(
-                    len(one.rows),
+                    len(rows),
                     str(line["phase"]),
                     int(line["sent_ns"]),
                     int(line["received_ns"]),

@@ -127,6 +127,25 @@ def test_a_limit_that_was_found_and_proven_is_a_pass_said_in_the_first_sentence(
     assert {case.get("name") for case in ElementTree.fromstring(report.junit).iter("testcase")} == {WHAT, "verdict"}
 
 
+@pytest.mark.parametrize(
+    ("again", "accepted", "said"),
+    [(101.1, True, ("true", 1, 0)), (101.1, False, ("too short", 1, 1)), (None, True, ("not tested", 0, 0))],
+)
+def test_what_retry_after_promised_is_held_against_the_request_that_waited(
+    tmp_path: Path, again: float | None, accepted: bool, said: tuple[str, int, int]
+) -> None:
+    """Where the identification never waited so long, the proof does once."""
+    found = finding(trace())
+    found["retry_after"] |= {"verdict": "not tested", "tested": 0, "broken": 0, "low_s": 1.0, "high_s": 1.0}
+    pressed = [request(0, 100.0, True, "over"), request(1, 100.09, False, "over")]
+    waited = [] if again is None else [request(0, again, accepted, "promise")]
+    report = build(folder(tmp_path, HEAD, *trace(), {"kind": "finding", "what": WHAT, "finding": found}, *pressed, *waited))
+    (limit,) = msgspec.json.decode(report.summary, type=RatelimitSummary).limits
+    told = limit.retry_after or {}
+    assert (told["verdict"], told["tested"], told["broken"]) == said
+    assert (told["sent"], told["low_s"]) == (True, 1.0)
+
+
 def test_the_same_folder_gives_the_same_bytes_within_their_budget(tmp_path: Path) -> None:
     path = whole(tmp_path)
     first, second = build(path), build(path)
