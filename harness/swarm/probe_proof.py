@@ -24,7 +24,9 @@ Sent = Sequence[tuple[int, int, Answer]]
 """When each left, when its answer was read, and what that says."""
 _S = 10**9
 PROMISE = "promise"
-"""Part of the request that is sent when a told wait is over."""
+"""Part of the requests that put `Retry-After` to the test."""
+_PRESS, _TRIES = 8, 4
+"""Requests at the ceiling, of which the last must be refused, and how often that is tried."""
 _PATIENCE_NS = 30 * _S
 _LEAST_JITTER_S = 0.02
 
@@ -172,15 +174,21 @@ class ProofRun:
         sent = self._send(Pace(rate, 1, time.monotonic_ns()), "over", most, heed=False)
         proof = judge_over(sent, finding, factor=factor, stopped=self._halt.why)
         if finding.retry_after is not None and finding.retry_after.verdict == "not tested":
-            self._keep_promise(sent)
+            self._keep_promise()
         return proof
 
-    def _keep_promise(self, sent: Sent) -> None:
-        """Ask once more when all that `Retry-After` has told is over: the report sees by that whether it was true."""
-        over_ns = 0
-        for _, received_ns, answer in sent:
-            if answer.accepted is False and (told := self._line.wait_s(received_ns, answer))[0] is not None:
-                grid_s = GRID_S if told[1] == "date" else 0.0
-                over_ns = max(over_ns, received_ns + round((told[0] + grid_s) * _S))
-        if over_ns and over_ns - time.monotonic_ns() <= self._table.verify_time and self._halt.sleep_until(over_ns):
+    def _keep_promise(self) -> None:
+        """Press on until refused, wait as `Retry-After` says, and ask once: the report sees by that whether it was true."""
+        for _ in range(_TRIES):
+            sent = self._send(Pace(self._per_s, 1, time.monotonic_ns()), PROMISE, _PRESS, heed=False)
+            if not sent or self._halt.why:
+                return
+            _, received_ns, answer = sent[-1]
+            told, form = self._line.wait_s(received_ns, answer)
+            if answer.accepted is False and told is not None:  # nothing was let in after it, so it alone is put to the test
+                break
+        else:
+            return
+        over_ns = received_ns + round((told + (GRID_S if form == "date" else 0.0)) * _S)
+        if over_ns - time.monotonic_ns() <= self._table.verify_time and self._halt.sleep_until(over_ns):
             self._send(Pace(self._per_s, 1, time.monotonic_ns()), PROMISE, 1, heed=False)
