@@ -9,10 +9,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import selectors
 import sys
 import time
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from secrets import token_urlsafe
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
 PROBE_COMMAND = (sys.executable, "-m", "harness.swarm.probe_child")
 PROBE_LOG = "probe.log"
 _GRACE_S = 60.0
+_LOOK_S = 0.25
 _STOP_S = 20.0
 _SECOND_SIGNAL_S = 3.0
 _EVERY_S = 10.0
@@ -197,12 +197,11 @@ class _Job:
         from harness.cli.progress import read_line
         from harness.cli.ratelimit_plan import longest_s
         from harness.config.probed import chosen
+        from harness.runs.process import ChildLines
 
         deadline = time.monotonic() + longest_s(self.scenario, chosen(self.scenario)) + _GRACE_S
-        told, buffer = 0, b""
-        assert child.stdout is not None
-        with selectors.DefaultSelector() as selector:
-            selector.register(child.stdout, selectors.EVENT_READ)
+        told = 0
+        with closing(ChildLines(child)) as lines:
             while True:
                 now = time.monotonic()
                 if self.signals.count > told:
@@ -218,14 +217,11 @@ class _Job:
                     self.simulator_lost = True
                     deadline = min(deadline, now + _STOP_S)
                     child.terminate()
-                if selector.select(0.25):
-                    chunk = os.read(child.stdout.fileno(), 1 << 16)
-                    if not chunk:
-                        return
-                    *lines, buffer = (buffer + chunk).split(b"\n")
-                    for raw in lines:
-                        if (line := read_line(raw)) is not None:
-                            self._take(line)
+                if (come := lines.read(_LOOK_S)) is None:
+                    return
+                for raw in come:
+                    if (line := read_line(raw)) is not None:
+                        self._take(line)
 
     def _take(self, line: dict[str, Any]) -> None:
         """One line of the child's."""

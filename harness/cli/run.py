@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import selectors
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,7 +32,7 @@ from harness.errors import ExitCode, GuestswarmError, RunFolderError
 from harness.runs.calibration import cite
 from harness.runs.folder import create_run, read_manifest, update_manifest, write_json
 from harness.runs.manifest import CLIENT_SECRET_ENV, CONTROL_TOKEN_ENV, RESOLVED, LoadOrder, SimulatorAddress, new_manifest
-from harness.runs.process import Child, death_tie, first_line, spawn, stop
+from harness.runs.process import Child, ChildLines, death_tie, first_line, spawn, stop
 from harness.runs.simulated import SIM_SECRET_ENV, SimulatorControl, SimulatorProcess
 
 if TYPE_CHECKING:
@@ -44,6 +43,7 @@ LOAD_COMMAND = (sys.executable, "-m", "harness.swarm.child")
 REPORT_COMMAND = (sys.executable, "-m", "harness.cli.main", "report")
 LOAD_LOG = "load.log"
 _GRACE_S = 60.0
+_LOOK_S = 0.25
 """Beyond everything that is planned: how long the load child may take before it is ended from outside."""
 _SECOND_SIGNAL_S = 3.0
 _REPORT_S = 900.0
@@ -364,10 +364,7 @@ class RunProcesses:
         drain_s = self.drain_s
         deadline = time.monotonic() + self.load_s + drain_s + _GRACE_S
         told = 0
-        buffer = b""
-        assert child.stdout is not None
-        with selectors.DefaultSelector() as selector:
-            selector.register(child.stdout, selectors.EVENT_READ)
+        with closing(ChildLines(child)) as lines:
             while True:
                 now = time.monotonic()
                 if self.signals.count > told:
@@ -384,15 +381,12 @@ class RunProcesses:
                     self.simulator_lost = True
                     deadline = min(deadline, now + drain_s + _GRACE_S)
                     child.terminate()
-                if selector.select(0.25):
-                    chunk = os.read(child.stdout.fileno(), 1 << 16)
-                    if not chunk:
-                        return
-                    *lines, buffer = (buffer + chunk).split(b"\n")
-                    for raw in lines:
-                        if (line := read_line(raw)) is not None:
-                            progress.take(line, time.monotonic())
-                            self.take(line)
+                if (come := lines.read(_LOOK_S)) is None:
+                    return
+                for raw in come:
+                    if (line := read_line(raw)) is not None:
+                        progress.take(line, time.monotonic())
+                        self.take(line)
                 progress.tick(time.monotonic())
                 self.tick(time.monotonic())
 

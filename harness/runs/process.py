@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import selectors
 import signal
 import subprocess
 import sys
@@ -65,6 +66,30 @@ def stop(child: Child, *, gentle_s: float = 3.0, firm_s: float = 2.0) -> int:
         return child.wait()
     finally:
         _close(child.stdout)
+
+
+class ChildLines:
+    """What a child says on its stdout, line by line, for a parent that has other things to mind meanwhile. Close it after use."""
+
+    def __init__(self, child: Child) -> None:
+        assert child.stdout is not None
+        self._fd, self._rest = child.stdout.fileno(), b""
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(child.stdout, selectors.EVENT_READ)
+
+    def read(self, most_s: float) -> list[bytes] | None:
+        """Whole lines that have come, after `most_s` seconds at the latest (then often none); None: the child has ended."""
+        if not self._selector.select(most_s):
+            return []
+        chunk = os.read(self._fd, 1 << 16)
+        if not chunk:
+            return None
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        return lines
+
+    def close(self) -> None:
+        """Watch it no longer; the child's stdout stays open."""
+        self._selector.close()
 
 
 def _close(stream: IO[bytes] | None) -> None:
